@@ -1,0 +1,26 @@
+/** @file The five ways things go wrong. Every message is a sentence: what is wrong, the value, what would be right. */
+
+/** The call itself is wrong: an option, a size, a configuration file. The command line exits with status 2. */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+}
+
+/** Tensors that do not fit together, found while a graph is built. */
+export class ShapeError extends Error {
+  override name = "ShapeError";
+}
+
+/** A checkpoint that cannot be read, or does not hold what the model needs. */
+export class WeightsError extends Error {
+  override name = "WeightsError";
+}
+
+/** The engine refused a graph or failed while running it; `cause` holds the engine's own error. */
+export class SessionError extends Error {
+  override name = "SessionError";
+}
+
+/** Work stopped because its AbortSignal fired. The command line exits with status 130. */
+export class CancelledError extends Error {
+  override name = "CancelledError";
+}
