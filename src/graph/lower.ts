@@ -1,0 +1,141 @@
+/** @file How every operator is written in ONNX. */
+import { dtypes } from "./dtype.ts";
+import type { OnnxWriter } from "./onnx.ts";
+import type { Op, OpAttrs, Window } from "./ops.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** Adds the ONNX nodes for `node` and returns the name of the value that holds its result. */
+export type LowerRule<O extends Op> = (writer: OnnxWriter, node: Tensor, attrs: OpAttrs[O]) => string;
+
+const MICROSOFT = "com.microsoft";
+
+export const lower: { readonly [O in Op]: LowerRule<O> } = {
+  Input: (w, node, { name }) => w.input({ name, shape: node.shape, dtype: node.dtype }),
+  Param: (w, node) => w.stored(node).name,
+  Constant: (w, _, { data, shape, dtype }) => w.initializer(data, shape, dtype),
+  Neg: direct("Neg"),
+  Abs: direct("Abs"),
+  Sign: direct("Sign"),
+  Exp: direct("Exp"),
+  Log: direct("Log"),
+  Sqrt: direct("Sqrt"),
+  Reciprocal: direct("Reciprocal"),
+  Sin: direct("Sin"),
+  Cos: direct("Cos"),
+  Tanh: direct("Tanh"),
+  Sigmoid: direct("Sigmoid"),
+  Erf: direct("Erf"),
+  Floor: direct("Floor"),
+  Round: direct("Round"),
+  Relu: direct("Relu"),
+  Silu: (w, node) => w.node("QuickGelu", operands(w, node), { alpha: { float: 1 } }, MICROSOFT),
+  GeluTanh: (w, node) => w.node("FastGelu", operands(w, node), {}, MICROSOFT),
+  Not: direct("Not"),
+  Cast: (w, node, { to }) => w.node("Cast", operands(w, node), { to: dtypes[to].onnx }),
+  Add: direct("Add"),
+  Sub: direct("Sub"),
+  Mul: direct("Mul"),
+  Div: direct("Div"),
+  Pow: direct("Pow"),
+  Maximum: direct("Max"),
+  Minimum: direct("Min"),
+  Equal: direct("Equal"),
+  Less: direct("Less"),
+  Greater: direct("Greater"),
+  Where: direct("Where"),
+  Sum: reduction("ReduceSum"),
+  Mean: reduction("ReduceMean"),
+  Max: reduction("ReduceMax"),
+  Softmax: (w, node, { axis }) => w.node("Softmax", operands(w, node), { axis }),
+  Reshape: (w, node) => w.node("Reshape", [...operands(w, node), w.ints(node.shape)]),
+  Transpose: (w, node, { perm }) => w.node("Transpose", operands(w, node), { perm }),
+  Expand: (w, node) => w.node("Expand", [...operands(w, node), w.ints(node.shape)]),
+  Slice: (w, node, { axis, start, end, step }) =>
+    w.node("Slice", [...operands(w, node), w.ints([start]), w.ints([end]), w.ints([axis]), w.ints([step])]),
+  Concat: (w, node, { axis }) => w.node("Concat", operands(w, node), { axis }),
+  Pad: (w, node, { before, after, mode, value }) => {
+    const fill = w.initializer(Float32Array.of(value), [], "f32");
+    return w.node("Pad", [...operands(w, node), w.ints([...before, ...after]), fill], { mode });
+  },
+  Gather: (w, node, { axis }) => {
+    const [table, indices] = node.inputs;
+    if (table.op !== "Param") return w.node("Gather", operands(w, node), { axis });
+    const stored = w.stored(table);
+    const rows = w.node("Gather", [stored.name, w.nameOf(indices)], { axis });
+    return stored.dtype === node.dtype ? rows : w.node("Cast", [rows], { to: dtypes[node.dtype].onnx });
+  },
+  ScatterAdd: (w, node) => w.node("ScatterND", operands(w, node), { reduction: "add" }),
+  Upsample: (w, node, { scales }) =>
+    w.node(
+      "Resize",
+      [...operands(w, node), "", w.initializer(Float32Array.from(scales), [scales.length], "f32")],
+      {
+        mode: "nearest",
+        coordinate_transformation_mode: "asymmetric",
+        nearest_mode: "floor",
+      },
+    ),
+  MatMul: (w, node, { transA, transB }) =>
+    transA || transB
+      ? w.node(
+          "FusedMatMul",
+          operands(w, node),
+          { transA: Number(transA), transB: Number(transB) },
+          MICROSOFT,
+        )
+      : w.node("MatMul", operands(w, node)),
+  Linear: (w, node) => {
+    const [x, ...weights] = operands(w, node);
+    const width = node.inputs[0].dim(-1);
+    const flat = node.inputs[0].shape.length === 2;
+    const rows = flat ? x : w.node("Reshape", [x, w.ints([-1, width])]);
+    const product = w.node("Gemm", [rows, ...weights], { transB: 1 });
+    return flat ? product : w.node("Reshape", [product, w.ints(node.shape)]);
+  },
+  Conv: (w, node, window) => w.node("Conv", operands(w, node), windowAttributes(node, window)),
+  ConvTranspose: (w, node, { outputPadding, ...window }) =>
+    w.node("ConvTranspose", operands(w, node), {
+      ...windowAttributes(node, window),
+      output_padding: outputPadding,
+    }),
+  AveragePool: (w, node, { kernel, strides }) =>
+    w.node("AveragePool", operands(w, node), { kernel_shape: kernel, strides }),
+  LayerNorm: (w, node, { eps }) =>
+    w.node("LayerNormalization", operands(w, node), { axis: -1, epsilon: { float: eps } }),
+  RmsNorm: (w, node, { eps }) =>
+    w.node("RMSNormalization", operands(w, node), { axis: -1, epsilon: { float: eps } }),
+  InstanceNorm: (w, node, { eps }) =>
+    w.node("InstanceNormalization", operands(w, node), { epsilon: { float: eps } }),
+  Attention: (w, node, { heads, scale }) => {
+    const [q, k, v, bias] = operands(w, node);
+    const inputs = bias === undefined ? [q, k, v] : [q, k, v, "", "", bias];
+    return w.node("MultiHeadAttention", inputs, { num_heads: heads, scale: { float: scale } }, MICROSOFT);
+  },
+  Rotary: (w, node, { heads }) => {
+    const [x, ...rows] = operands(w, node);
+    const [batch] = node.shape;
+    const shape = node.inputs[1].shape.with(0, batch);
+    const expanded =
+      node.inputs[1].dim(0) === batch ? rows : rows.map((r) => w.node("Expand", [r, w.ints(shape)]));
+    return w.node("RotaryEmbedding", [x, ...expanded], { interleaved: 1, num_heads: heads });
+  },
+};
+
+function operands(writer: OnnxWriter, node: Tensor): string[] {
+  return node.inputs.map((x) => writer.nameOf(x));
+}
+
+/** An operator that ONNX has under one name with no attributes. */
+function direct(opType: string): (writer: OnnxWriter, node: Tensor) => string {
+  return (writer, node) => writer.node(opType, operands(writer, node));
+}
+
+function reduction(opType: string): LowerRule<"Sum" | "Mean" | "Max"> {
+  return (writer, node, { axes, keepDims }) =>
+    writer.node(opType, [...operands(writer, node), writer.ints(axes)], { keepdims: Number(keepDims) });
+}
+
+function windowAttributes(node: Tensor, { strides, before, after, dilations, groups }: Window) {
+  const kernel = node.inputs[1].shape.slice(2);
+  return { kernel_shape: kernel, strides, pads: [...before, ...after], dilations, group: groups };
+}

@@ -1,0 +1,199 @@
+/** @file Writes a graph as the bytes of an ONNX model. */
+import { SessionError } from "../errors.ts";
+import { type DType, dtypes, type HostArray } from "./dtype.ts";
+import { type LowerRule, lower } from "./lower.ts";
+import type { Op } from "./ops.ts";
+import { Message } from "./protobuf.ts";
+import type { Shape } from "./shape.ts";
+import { attrsOf, type Tensor, toposort } from "./tensor.ts";
+
+/** The bytes of one parameter as they lie in a file of the checkpoint. */
+export type ParamStorage = {
+  readonly dtype: DType;
+  /** Path relative to the folder that the session is given for external data. */
+  readonly location: string;
+  readonly offset: number;
+  readonly byteLength: number;
+};
+
+export type OnnxOptions = {
+  /** Where a parameter is mapped from; a parameter without storage becomes a model input of its own name. */
+  readonly storage?: (key: string) => ParamStorage | undefined;
+};
+
+/** A model to be handed to the engine, with what it must be fed and what it returns. */
+export type OnnxModel = {
+  readonly bytes: Uint8Array;
+  readonly inputs: readonly Port[];
+  readonly outputs: readonly Port[];
+};
+
+export type Port = { readonly name: string; readonly shape: Shape; readonly dtype: DType };
+
+type StoredParam = { readonly name: string; readonly dtype: DType };
+
+type AttributeValue = number | string | readonly number[] | { readonly float: number };
+
+const OPSET = 23;
+const IR_VERSION = 11;
+
+/** Lowers the nodes that `outputs` need, in order, each under the name of its scope. */
+export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxOptions = {}): OnnxModel {
+  const writer = new OnnxWriter(options);
+  for (const node of toposort(Object.values(outputs))) writer.lower(node);
+  for (const [name, node] of Object.entries(outputs)) writer.output(name, node);
+  return writer.finish();
+}
+
+/** Collects nodes and initializers; the rules in `lower.ts` talk to this. */
+export class OnnxWriter {
+  private readonly graph = new Message();
+  private readonly initializers = new Message();
+  private readonly values = new Map<Tensor, string>();
+  private readonly vectors = new Map<string, string>();
+  private readonly inputs: Port[] = [];
+  private readonly outputs: Port[] = [];
+  private readonly options: OnnxOptions;
+  private path = "";
+  private count = 0;
+  private readonly storedParams = new Map<string, StoredParam>();
+
+  constructor(options: OnnxOptions) {
+    this.options = options;
+  }
+
+  lower(node: Tensor): void {
+    if (node.op === "Param") return;
+    this.path = node.path;
+    const rule = lower[node.op] as LowerRule<Op>;
+    this.values.set(node, rule(this, node, node.attrs));
+  }
+
+  /** The ONNX name of a tensor that was lowered before; a parameter is brought in by its first user. */
+  nameOf(node: Tensor): string {
+    const known = this.values.get(node);
+    if (known !== undefined) return known;
+    if (node.op !== "Param")
+      throw new SessionError(`node ${node.op} in ${node.path} was used before it was lowered`);
+    const name = this.widened(this.stored(node), node);
+    this.values.set(node, name);
+    return name;
+  }
+
+  /** A parameter as it is stored, with its type; operators that only move rows widen after they moved them. */
+  stored(node: Tensor): StoredParam {
+    const { key } = attrsOf(node, "Param");
+    const known = this.storedParams.get(key);
+    if (known !== undefined) return known;
+    const storage = this.options.storage?.(key);
+    const param = storage
+      ? { name: this.mapped(key, node.shape, storage), dtype: storage.dtype }
+      : { name: this.input({ name: key, shape: node.shape, dtype: node.dtype }), dtype: node.dtype };
+    this.storedParams.set(key, param);
+    return param;
+  }
+
+  private widened({ name, dtype }: StoredParam, node: Tensor): string {
+    return dtype === node.dtype ? name : this.node("Cast", [name], { to: dtypes[node.dtype].onnx });
+  }
+
+  /** Adds one ONNX node and returns the name of its first output. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, AttributeValue>> = {},
+    domain = "",
+  ): string {
+    const output = this.fresh(opType);
+    const node = new Message();
+    for (const name of inputs) node.string(1, name);
+    node.string(2, output).string(3, output).string(4, opType);
+    for (const [key, value] of Object.entries(attributes)) node.message(5, attribute(key, value));
+    if (domain !== "") node.string(7, domain);
+    this.graph.message(1, node);
+    return output;
+  }
+
+  /** An int64 vector, shared between the nodes that need the same one. */
+  ints(values: readonly number[]): string {
+    const key = values.join();
+    const known = this.vectors.get(key);
+    if (known !== undefined) return known;
+    const name = this.initializer(BigInt64Array.from(values, BigInt), [values.length], "i64");
+    this.vectors.set(key, name);
+    return name;
+  }
+
+  /** Data that travels inside the model. */
+  initializer(data: HostArray, shape: Shape, dtype: DType): string {
+    const name = this.fresh("const");
+    const raw = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    this.initializers.message(5, tensorHeader(name, shape, dtype).bytes(9, raw));
+    return name;
+  }
+
+  input(port: Port): string {
+    this.inputs.push(port);
+    return port.name;
+  }
+
+  output(name: string, node: Tensor): void {
+    const port = { name, shape: node.shape, dtype: node.dtype };
+    const identity = new Message()
+      .string(1, this.nameOf(node))
+      .string(2, name)
+      .string(3, name)
+      .string(4, "Identity");
+    this.graph.message(1, identity);
+    this.outputs.push(port);
+  }
+
+  finish(): OnnxModel {
+    const { inputs, outputs } = this;
+    this.graph.string(2, "cogvideox");
+    for (const port of inputs) this.initializers.message(11, valueInfo(port));
+    for (const port of outputs) this.initializers.message(12, valueInfo(port));
+    const opset = (domain: string, version: number) => new Message().string(1, domain).int(2, version);
+    const model = new Message()
+      .int(1, IR_VERSION)
+      .string(2, "cogvideox")
+      .message(7, this.graph.append(this.initializers))
+      .message(8, opset("", OPSET))
+      .message(8, opset("com.microsoft", 1));
+    return { bytes: model.finish(), inputs, outputs };
+  }
+
+  private mapped(name: string, shape: Shape, { dtype, location, offset, byteLength }: ParamStorage): string {
+    const entry = (key: string, value: string) => new Message().string(1, key).string(2, value);
+    const tensor = tensorHeader(name, shape, dtype)
+      .message(13, entry("location", location))
+      .message(13, entry("offset", String(offset)))
+      .message(13, entry("length", String(byteLength)))
+      .int(14, 1);
+    this.initializers.message(5, tensor);
+    return name;
+  }
+
+  private fresh(label: string): string {
+    return `${this.path}/${label}.${this.count++}`;
+  }
+}
+
+function tensorHeader(name: string, shape: Shape, dtype: DType): Message {
+  return new Message().ints(1, shape).int(2, dtypes[dtype].onnx).string(8, name);
+}
+
+function valueInfo({ name, shape, dtype }: Port): Message {
+  const dims = new Message();
+  for (const d of shape) dims.message(1, new Message().int(1, d));
+  const tensorType = new Message().int(1, dtypes[dtype].onnx).message(2, dims);
+  return new Message().string(1, name).message(2, new Message().message(1, tensorType));
+}
+
+function attribute(name: string, value: AttributeValue): Message {
+  const proto = new Message().string(1, name);
+  if (typeof value === "string") return proto.string(4, value).int(20, 3);
+  if (typeof value === "number") return proto.int(3, value).int(20, 2);
+  if ("float" in value) return proto.float(2, value.float).int(20, 1);
+  return proto.ints(8, value).int(20, 7);
+}

@@ -1,0 +1,149 @@
+/** @file The engine as the rest of the program sees it: load segments, run them, keep tensors near them. */
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import { CancelledError, SessionError } from "../errors.ts";
+import type { OnnxModel } from "../graph/onnx.ts";
+import type {
+  Call,
+  Calls,
+  Device,
+  EngineSettings,
+  HostTensor,
+  OptimizeLevel,
+  ReplyMessage,
+  RequestMessage,
+  ResidentRef,
+} from "./protocol.ts";
+
+export type EngineOptions = {
+  readonly device?: Device;
+  /** Threads for one operator; the number of cores unless given. */
+  readonly threads?: number;
+};
+
+/** A segment that is ready to run. */
+export type Session = { readonly id: number; readonly label: string; readonly model: OnnxModel };
+
+export type Value = HostTensor | ResidentRef;
+
+type Pending = { resolve: (reply: never) => void; reject: (error: Error) => void };
+
+/**
+ * Runs sessions on a thread of its own, one request after the other, so that the caller's event loop stays free.
+ * The thread is never stopped in the middle of a run: `close` waits for it.
+ */
+export class Engine {
+  readonly settings: EngineSettings;
+  private readonly worker: Worker;
+  private readonly pending = new Map<number, Pending>();
+  private nextTicket = 1;
+
+  constructor({ device = "cpu", threads = availableParallelism() }: EngineOptions = {}) {
+    this.settings = { device, threads };
+    this.worker = startWorker(this.settings);
+    this.worker.on("message", (message: ReplyMessage) => this.settle(message));
+    this.worker.on("error", (error) => this.fail(error));
+    this.worker.on("exit", () => this.fail(new SessionError("the engine has been closed")));
+    this.worker.unref();
+  }
+
+  /** Makes a model ready. Its weights are mapped from files under `weightsFolder`, not read. */
+  async load(
+    label: string,
+    model: OnnxModel,
+    { weightsFolder, optimize = "none" }: { weightsFolder?: string; optimize?: OptimizeLevel } = {},
+  ): Promise<Session> {
+    const request = { label, bytes: model.bytes, weightsFolder, optimize };
+    const { session } = await this.call("load", request).catch((error: Error) => {
+      throw loadError(label, this.settings.device, error);
+    });
+    return { id: session, label, model };
+  }
+
+  /**
+   * Runs a session. Outputs stay with the engine until they are downloaded, consumed or freed.
+   * @param consume residents among the feeds that nobody needs afterwards
+   * @throws SessionError when the engine fails or an output holds a NaN or an infinity; CancelledError before the
+   *   run when `signal` has fired
+   */
+  async run(
+    { id, label }: Session,
+    feeds: Readonly<Record<string, Value>>,
+    { consume = [], signal }: { consume?: readonly ResidentRef[]; signal?: AbortSignal } = {},
+  ): Promise<Record<string, ResidentRef>> {
+    if (signal?.aborted) throw new CancelledError(`stopped before ${label}`);
+    const request = { session: id, feeds, consume: consume.map((tensor) => tensor.id) };
+    const { outputs, nonFinite } = await this.call("run", request).catch((error: Error) => {
+      throw new SessionError(`the engine failed in ${label}: ${error.message}`, { cause: error });
+    });
+    if (nonFinite !== null)
+      throw new SessionError(
+        `${label} is the first segment whose result is not finite (output ${nonFinite} holds NaN or infinity); ` +
+          "its weights or inputs are damaged",
+      );
+    return outputs;
+  }
+
+  upload(tensor: HostTensor): Promise<ResidentRef> {
+    return this.call("upload", tensor);
+  }
+
+  /** Brings a tensor to the host; unless `keep` is set the engine lets go of it. */
+  download(tensor: ResidentRef, { keep = false } = {}): Promise<HostTensor> {
+    return this.call("download", { id: tensor.id, keep });
+  }
+
+  async free(...tensors: readonly ResidentRef[]): Promise<void> {
+    if (tensors.length > 0) await this.call("free", { ids: tensors.map((tensor) => tensor.id) });
+  }
+
+  async unload(session: Session): Promise<void> {
+    await this.call("unload", { session: session.id });
+  }
+
+  /** Waits for what is running, releases everything and ends the thread. */
+  async close(): Promise<void> {
+    await this.call("close", null);
+  }
+
+  private call<C extends Call>(call: C, request: Calls[C]["request"]): Promise<Calls[C]["reply"]> {
+    const ticket = this.nextTicket++;
+    return new Promise((resolve, reject) => {
+      this.pending.set(ticket, { resolve, reject });
+      this.worker.ref();
+      this.worker.postMessage({ call, ticket, request } as RequestMessage);
+    });
+  }
+
+  private settle(message: ReplyMessage): void {
+    const waiting = this.pending.get(message.ticket);
+    this.pending.delete(message.ticket);
+    if (this.pending.size === 0) this.worker.unref();
+    if ("error" in message) waiting?.reject(Object.assign(new Error(message.error.message), message.error));
+    else waiting?.resolve(message.reply as never);
+  }
+
+  private fail(error: Error): void {
+    for (const { reject } of this.pending.values()) reject(error);
+    this.pending.clear();
+  }
+}
+
+/** In a checkout the worker runs from source, for which Node 20 needs a loader registered inside the thread. */
+function startWorker(settings: EngineSettings): Worker {
+  const source = import.meta.url.endsWith(".ts");
+  const file = new URL(source ? "./worker.ts" : "./worker.js", import.meta.url);
+  if (!source) return new Worker(file, { workerData: settings });
+  const loader = JSON.stringify(import.meta.resolve("tsx/esm/api"));
+  const boot = `import(${loader}).then(({ register }) => { register(); return import(${JSON.stringify(file.href)}); })`;
+  return new Worker(boot, { workerData: settings, eval: true });
+}
+
+function loadError(label: string, device: Device, error: Error): SessionError {
+  if (device !== "cpu")
+    return new SessionError(
+      `device ${device} cannot be used for ${label}: ${error.message}; use --device cpu, or install its driver`,
+      { cause: error },
+    );
+  return new SessionError(`the engine refused ${label}: ${error.message}`, { cause: error });
+}

@@ -1,0 +1,65 @@
+/** @file What the engine's thread and the rest of the program say to each other. */
+import type { DType, HostArray } from "../graph/dtype.ts";
+import type { Shape } from "../graph/shape.ts";
+
+/** A tensor on the host: elements in row-major order. */
+export type HostTensor = { readonly dtype: DType; readonly shape: Shape; readonly data: HostArray };
+
+/** A tensor that lives with the engine under `id`. */
+export type ResidentRef = { readonly id: number; readonly dtype: DType; readonly shape: Shape };
+
+/** How an engine is set up, once. */
+export type EngineSettings = {
+  readonly device: Device;
+  /** Threads for one operator. */
+  readonly threads: number;
+};
+
+export const devices = ["cpu", "webgpu", "cuda"] as const;
+export type Device = (typeof devices)[number];
+
+/** A model to be made ready, with the folder its weights are mapped from. */
+export type LoadRequest = {
+  readonly label: string;
+  readonly bytes: Uint8Array;
+  readonly weightsFolder: string | undefined;
+  readonly optimize: OptimizeLevel;
+};
+
+/** How much the engine may rewrite a graph; `none` is right for graphs that are already in their final form. */
+export type OptimizeLevel = "none" | "basic" | "all";
+
+export type RunRequest = {
+  readonly session: number;
+  readonly feeds: Readonly<Record<string, HostTensor | { readonly id: number }>>;
+  /** Residents that are dropped as soon as they were fed. */
+  readonly consume: readonly number[];
+};
+
+export type RunReply = {
+  readonly outputs: Readonly<Record<string, ResidentRef>>;
+  /** The first output that holds a NaN or an infinity, if any does. */
+  readonly nonFinite: string | null;
+  readonly seconds: number;
+};
+
+/** Requests by name, with their replies. */
+export type Calls = {
+  load: { request: LoadRequest; reply: { session: number } };
+  run: { request: RunRequest; reply: RunReply };
+  unload: { request: { session: number }; reply: null };
+  upload: { request: HostTensor; reply: ResidentRef };
+  download: { request: { id: number; keep: boolean }; reply: HostTensor };
+  free: { request: { ids: readonly number[] }; reply: null };
+  close: { request: null; reply: null };
+};
+
+export type Call = keyof Calls;
+
+export type RequestMessage = {
+  readonly [C in Call]: { readonly call: C; readonly ticket: number; readonly request: Calls[C]["request"] };
+}[Call];
+
+export type ReplyMessage =
+  | { readonly ticket: number; readonly reply: unknown }
+  | { readonly ticket: number; readonly error: { readonly message: string; readonly stack?: string } };

@@ -1,0 +1,149 @@
+/** @file The engine's thread: holds sessions and resident tensors, and does one request after the other. */
+import { performance } from "node:perf_hooks";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { parentPort, workerData } from "node:worker_threads";
+import * as ort from "onnxruntime-node";
+import { hostArray } from "../graph/dtype.ts";
+import { fromOrt, toOrt } from "./ort-tensor.ts";
+import type {
+  Call,
+  Calls,
+  EngineSettings,
+  HostTensor,
+  LoadRequest,
+  ReplyMessage,
+  RequestMessage,
+  ResidentRef,
+  RunReply,
+  RunRequest,
+} from "./protocol.ts";
+import { sessionOptions } from "./session-options.ts";
+
+const settings = workerData as EngineSettings;
+const port = parentPort!;
+const sessions = new Map<number, ort.InferenceSession>();
+const residents = new Map<number, ort.Tensor>();
+let nextId = 1;
+let droppedBytes = 0;
+
+/** Dropped tensors beyond this many bytes are collected at once instead of when V8 finds the time. */
+const COLLECT_AFTER_BYTES = 64 << 20;
+
+setFlagsFromString("--expose-gc");
+const collectGarbage: () => void = runInNewContext("gc");
+
+const handlers: {
+  [C in Call]: (request: Calls[C]["request"]) => Promise<Calls[C]["reply"]> | Calls[C]["reply"];
+} = {
+  load,
+  run,
+  unload: async ({ session }) => {
+    await sessions.get(session)?.release();
+    sessions.delete(session);
+    return null;
+  },
+  upload: (tensor) => keep(toOrt(tensor)),
+  download,
+  free: ({ ids }) => {
+    for (const id of ids) drop(id);
+    collectDropped();
+    return null;
+  },
+  close: async () => {
+    for (const session of sessions.values()) await session.release();
+    sessions.clear();
+    residents.clear();
+    return null;
+  },
+};
+
+let queue = Promise.resolve();
+port.on("message", (message: RequestMessage) => {
+  queue = queue.then(() => answer(message));
+});
+
+async function answer({ call, ticket, request }: RequestMessage): Promise<void> {
+  try {
+    // The table pairs each call with its request; TypeScript cannot follow that through an index.
+    const handler = handlers[call] as (request: unknown) => unknown;
+    const reply = await handler(request);
+    const moved = call === "download" ? [(reply as HostTensor).data.buffer as ArrayBuffer] : [];
+    port.postMessage({ ticket, reply } satisfies ReplyMessage, moved);
+    if (call === "close") port.close();
+  } catch (error) {
+    const { message, stack } = error as Error;
+    port.postMessage({ ticket, error: { message, stack } } satisfies ReplyMessage);
+  }
+}
+
+async function load(request: LoadRequest): Promise<{ session: number }> {
+  const session = await ort.InferenceSession.create(request.bytes, sessionOptions(settings, request));
+  sessions.set(nextId, session);
+  return { session: nextId++ };
+}
+
+async function run({ session, feeds, consume }: RunRequest): Promise<RunReply> {
+  const live = sessions.get(session);
+  if (live === undefined) throw new Error(`session ${session} was unloaded`);
+  const fed: Record<string, ort.Tensor> = {};
+  for (const [name, value] of Object.entries(feeds))
+    fed[name] = "id" in value ? resident(value.id) : toOrt(value);
+  const start = performance.now();
+  const results = await live.run(fed);
+  const seconds = (performance.now() - start) / 1000;
+  for (const id of consume) drop(id);
+  const outputs = Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, keep(tensor)]));
+  collectDropped();
+  return { outputs, nonFinite: firstNonFinite(results), seconds };
+}
+
+function download({ id, keep: kept }: { id: number; keep: boolean }): HostTensor {
+  const tensor = fromOrt(resident(id));
+  if (!kept) {
+    residents.delete(id);
+    return tensor;
+  }
+  const copy = hostArray(tensor.dtype, tensor.data.length);
+  copy.set(tensor.data as never);
+  return { ...tensor, data: copy };
+}
+
+function keep(tensor: ort.Tensor): ResidentRef {
+  const id = nextId++;
+  residents.set(id, tensor);
+  const { dtype, shape } = fromOrt(tensor);
+  return { id, dtype, shape };
+}
+
+function resident(id: number): ort.Tensor {
+  const tensor = residents.get(id);
+  if (tensor === undefined) throw new Error(`resident tensor ${id} was freed before it was used`);
+  return tensor;
+}
+
+function drop(id: number): void {
+  const tensor = residents.get(id);
+  if (tensor === undefined) return;
+  residents.delete(id);
+  droppedBytes += (tensor.data as Float32Array).byteLength;
+}
+
+/** The buffers of dropped tensors are freed by the garbage collector only, which does not see their weight in time. */
+function collectDropped(): void {
+  if (droppedBytes < COLLECT_AFTER_BYTES) return;
+  droppedBytes = 0;
+  collectGarbage();
+}
+
+function firstNonFinite(results: ort.InferenceSession.ReturnType): string | null {
+  for (const [name, tensor] of Object.entries(results)) {
+    if (tensor.type !== "float32") continue;
+    // x - x is 0 for finite x and NaN otherwise, so one sum tells.
+    const data = tensor.data as Float32Array;
+    let sum = 0;
+    for (let i = 0; i < data.length; i++) sum += data[i] - data[i];
+    if (sum !== 0) return name;
+  }
+  return null;
+}
