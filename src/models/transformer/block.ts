@@ -1,0 +1,87 @@
+/** @file One block of the expert transformer: text and video share attention and feed-forward, not their norms. */
+// B batch, N video tokens, T text tokens, S = T + N, D width, H heads, d channels per head
+import { attention, concat, geluTanh, layerNorm as normalize, rotary, silu } from "../../graph/functions.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import { layerNorm, linear } from "../../nn/layers.ts";
+import { layer } from "../../nn/scope.ts";
+import type { TransformerConfig } from "./config.ts";
+
+/** The two token streams that run through the model: video `[B, N, D]`, text `[B, T, D]`. */
+export type Streams = { readonly video: Tensor; readonly text: Tensor };
+
+/** Rotary rows for the joint sequence, `[1 or B, S, d / 2]` each. */
+export type Rotation = { readonly cos: Tensor; readonly sin: Tensor };
+
+/** Epsilon of the query and key norms, fixed in the reference. */
+const QK_EPS = 1e-6;
+
+/** One block; `emb [B, timeDim]` is the conditioning vector. */
+export const block = layer(
+  (p, streams: Streams, emb: Tensor, rotation: Rotation | null, config: TransformerConfig): Streams => {
+    const attended = expertNorm(p.at("norm1"), streams, emb, config.normEps);
+    const a = jointAttention(p.at("attn1"), attended, rotation, config);
+    const between = addGated(streams, a, attended);
+    const fed = expertNorm(p.at("norm2"), between, emb, config.normEps);
+    const f = split(feedForward(p.at("ff"), join(fed), config.width), streams.text.dim(1));
+    return addGated(between, f, fed);
+  },
+);
+
+type Gated = Streams & { readonly videoGate: Tensor; readonly textGate: Tensor };
+
+/**
+ * Expert adaptive layer norm: one LayerNorm for both streams, a shift, scale and gate of their own for each.
+ * The modulation is folded into the norm's affine part: LN(x)(1 + s) + h with weights w, b is a norm with weights
+ * w(1 + s), b(1 + s) + h.
+ */
+const expertNorm = layer((p, { video, text }: Streams, emb: Tensor, eps: number): Gated => {
+  const width = video.dim(-1);
+  const modulation = linear(p.at("linear"), silu(emb), 6 * width).reshape([-1, 1, 6 * width]); // [B, 1, 6D]
+  const part = (i: number) => modulation.slice(2, i * width, (i + 1) * width); // [B, 1, D]
+  const weight = p.at("norm").param("weight", [width]);
+  const bias = p.at("norm").param("bias", [width]);
+  const modulated = (x: Tensor, shift: Tensor, scale: Tensor) => {
+    const factor = scale.add(1);
+    return normalize(x, weight.mul(factor), bias.mul(factor).add(shift), eps);
+  };
+  return {
+    video: modulated(video, part(0), part(1)),
+    text: modulated(text, part(3), part(4)),
+    videoGate: part(2),
+    textGate: part(5),
+  };
+});
+
+/** Full attention over text and video together; queries and keys are normed per head, then rotated. */
+const jointAttention = layer(
+  (p, streams: Streams, rotation: Rotation | null, { heads, attentionBias }: TransformerConfig): Streams => {
+    const x = join(streams); // [B, S, D]
+    const project = (name: string) => linear(p.at(name), x, x.dim(-1), { bias: attentionBias });
+    const normed = (name: string, projected: Tensor) => {
+      const perHead = projected.reshape([...x.shape.slice(0, 2), heads, -1]); // [B, S, H, d]
+      const flat = layerNorm(p.at(name), perHead, QK_EPS).reshape(x.shape);
+      return rotation === null ? flat : rotary(flat, rotation.cos, rotation.sin, heads);
+    };
+    const q = normed("norm_q", project("to_q"));
+    const k = normed("norm_k", project("to_k"));
+    const merged = attention([q, k, project("to_v")], heads);
+    return split(linear(p.at("to_out", 0), merged, x.dim(-1)), streams.text.dim(1));
+  },
+);
+
+const feedForward = layer((p, x: Tensor, width: number) =>
+  linear(p.at("net", 2), geluTanh(linear(p.at("net", 0, "proj"), x, 4 * width)), width),
+);
+
+/** Text first, video behind it. */
+export function join({ video, text }: Streams): Tensor {
+  return concat([text, video], 1);
+}
+
+function split(x: Tensor, textLength: number): Streams {
+  return { text: x.slice(1, 0, textLength), video: x.slice(1, textLength) };
+}
+
+function addGated(onto: Streams, { video, text }: Streams, { videoGate, textGate }: Gated): Streams {
+  return { video: onto.video.add(videoGate.mul(video)), text: onto.text.add(textGate.mul(text)) };
+}

@@ -1,0 +1,88 @@
+/** @file Which position encoding a checkpoint uses: one interface, chosen by the configuration and the size. */
+import { ConfigError } from "../../../errors.ts";
+import type { TransformerConfig } from "../config.ts";
+import { type Grid, gridOf, type LatentSize } from "../grid.ts";
+import {
+  centredCrop,
+  countingCoordinates,
+  linspaceCoordinates,
+  type RotaryRows,
+  rotaryRows,
+} from "./rope.ts";
+import { sincosRows } from "./sincos.ts";
+
+/** Everything about positions that a call of the transformer needs. */
+export type Positions = {
+  /** What is added to the [text | video] tokens: nothing, rows `[tokens, width]`, or the checkpoint's own table. */
+  readonly added:
+    | { readonly kind: "none" | "learned" }
+    | { readonly kind: "rows"; readonly rows: Float32Array };
+  /** How queries and keys turn, or null where they do not. */
+  readonly rotary: RotaryRows | null;
+};
+
+/**
+ * The positions for latents of `size` behind `textLength` text tokens.
+ * @throws ConfigError when the model cannot place tokens of this size
+ */
+export function positionsFor(config: TransformerConfig, size: LatentSize, textLength: number): Positions {
+  const grid = gridOf(config, size);
+  return {
+    added: addedPositions(config, size, textLength),
+    rotary: config.rotary ? rotaryFor(config, grid, textLength) : null,
+  };
+}
+
+function addedPositions(config: TransformerConfig, size: LatentSize, textLength: number): Positions["added"] {
+  if (config.rotary && !config.learnedPositions) return { kind: "none" };
+  requireTextLength(config, textLength);
+  if (config.learnedPositions) {
+    requireTrainedSize(config, size);
+    if (size.frames === trainedFrames(config)) return { kind: "learned" };
+  }
+  // The reference ignores temporal patches here and takes one token per latent frame.
+  const grid = gridOf({ ...config, patchT: null }, size);
+  const scale = { spatial: config.spatialScale, temporal: config.temporalScale };
+  return { kind: "rows", rows: sincosRows(grid, textLength, config.width, scale) };
+}
+
+/** Latent frames of the clips a checkpoint was made for. */
+export function trainedFrames({ sampleFrames, temporalRatio }: TransformerConfig): number {
+  return Math.floor((sampleFrames - 1) / temporalRatio) + 1;
+}
+
+function rotaryFor(config: TransformerConfig, grid: Grid, textLength: number): RotaryRows {
+  const base = {
+    height: Math.floor(config.sampleHeight / config.patch),
+    width: Math.floor(config.sampleWidth / config.patch),
+  };
+  if (config.patchT === null) {
+    const coordinates = linspaceCoordinates(grid, centredCrop(grid, base));
+    return rotaryRows(grid, coordinates, textLength, config.headDim);
+  }
+  if (grid.height > base.height || grid.width > base.width)
+    throw new ConfigError(
+      `a grid of ${grid.width}x${grid.height} tokens is larger than the model's table of ${base.width}x${base.height}; ` +
+        `at most ${base.width * 16}x${base.height * 16} pixels fit`,
+    );
+  return rotaryRows(grid, countingCoordinates(grid), textLength, config.headDim);
+}
+
+function requireTextLength({ maxTextLength }: TransformerConfig, textLength: number): void {
+  if (textLength !== maxTextLength)
+    throw new ConfigError(
+      `this model adds positions to exactly ${maxTextLength} text tokens, got ${textLength}; ` +
+        "leave the maximum sequence length at the model's own",
+    );
+}
+
+function requireTrainedSize(
+  { sampleWidth, sampleHeight }: TransformerConfig,
+  { width, height }: LatentSize,
+): void {
+  if (width !== sampleWidth || height !== sampleHeight)
+    throw new ConfigError(
+      `this model has learned positions for ${sampleWidth * 8}x${sampleHeight * 8} pixels only, ` +
+        `got ${width * 8}x${height * 8}`,
+    );
+}

@@ -1,0 +1,104 @@
+/** @file 3D rotary positions: every video token turns its query and key by angles of its (t, y, x). */
+import type { Grid } from "../grid.ts";
+
+/** Coordinates of every token along the three axes; whole numbers or, where a grid is interpolated, fractions. */
+export type Coordinates = {
+  readonly t: ArrayLike<number>;
+  readonly y: ArrayLike<number>;
+  readonly x: ArrayLike<number>;
+};
+
+/** Cosine and sine rows `[tokens, headDim / 2]`, one entry per channel pair. */
+export type RotaryRows = { readonly cos: Float32Array; readonly sin: Float32Array };
+
+/** A rectangle in the grid the model was trained on, in tokens. */
+export type Crop = {
+  readonly top: number;
+  readonly left: number;
+  readonly bottom: number;
+  readonly right: number;
+};
+
+/**
+ * Rows for text followed by video. Text rows are cos = 1, sin = 0: text is never rotated.
+ * A head's channels divide into t (1/4), y (3/8) and x (3/8), in this order; angles are position · 10000^(-2j / d).
+ */
+export function rotaryRows(grid: Grid, axes: Coordinates, textLength: number, headDim: number): RotaryRows {
+  const tables = [
+    angleTable(axes.t, headDim / 4),
+    angleTable(axes.y, (headDim / 8) * 3),
+    angleTable(axes.x, (headDim / 8) * 3),
+  ];
+  const half = headDim / 2;
+  const tokens = textLength + grid.frames * grid.height * grid.width;
+  const cos = new Float32Array(tokens * half).fill(1, 0, textLength * half);
+  const sin = new Float32Array(tokens * half);
+  let at = textLength * half;
+  for (let t = 0; t < grid.frames; t++)
+    for (let y = 0; y < grid.height; y++)
+      for (let x = 0; x < grid.width; x++)
+        for (const [axis, index] of [t, y, x].entries())
+          for (const angle of tables[axis][index]) {
+            cos[at] = Math.cos(angle);
+            sin[at++] = Math.sin(angle);
+          }
+  return { cos, sin };
+}
+
+/** CogVideoX 1.0: positions sampled evenly from the crop of the training grid that has the video's proportions. */
+export function linspaceCoordinates(grid: Grid, crop: Crop): Coordinates {
+  const { frames, height, width } = grid;
+  return {
+    t: linspace(0, (frames * (frames - 1)) / frames, frames),
+    y: linspace(crop.top, (crop.bottom * (height - 1)) / height, height),
+    x: linspace(crop.left, (crop.right * (width - 1)) / width, width),
+  };
+}
+
+/** CogVideoX 1.5: plain counting from zero on every axis. */
+export function countingCoordinates({ frames, height, width }: Grid): Coordinates {
+  const count = (n: number) => Float32Array.from({ length: n }, (_, i) => i);
+  return { t: count(frames), y: count(height), x: count(width) };
+}
+
+/** The centred part of a `base` grid that a grid of other proportions fills when its longer side is fitted. */
+export function centredCrop(
+  { height, width }: Pick<Grid, "height" | "width">,
+  base: { readonly height: number; readonly width: number },
+): Crop {
+  const tall = height / width > base.height / base.width;
+  const fitted = tall
+    ? { height: base.height, width: roundHalfEven((base.height / height) * width) }
+    : { height: roundHalfEven((base.width / width) * height), width: base.width };
+  const top = roundHalfEven((base.height - fitted.height) / 2);
+  const left = roundHalfEven((base.width - fitted.width) / 2);
+  return { top, left, bottom: top + fitted.height, right: left + fitted.width };
+}
+
+/** Python's round: halves go to the even neighbour. */
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  const fraction = value - floor;
+  if (fraction !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
+}
+
+/** Float32 steps from both ends towards the middle, as the reference's tensor library makes them. */
+function linspace(start: number, end: number, count: number): Float32Array {
+  const first = Math.fround(start);
+  const last = Math.fround(end);
+  const step = count > 1 ? Math.fround((last - first) / (count - 1)) : 0;
+  return Float32Array.from({ length: count }, (_, i) =>
+    i < count / 2 ? first + step * i : last - step * (count - 1 - i),
+  );
+}
+
+/** Angles by position and channel pair, in float32 as the reference computes them. */
+function angleTable(positions: ArrayLike<number>, channels: number): Float32Array[] {
+  const frequencies = Float32Array.from({ length: channels / 2 }, (_, j) =>
+    Math.fround(1 / Math.fround(10000 ** Math.fround((2 * j) / channels))),
+  );
+  return Array.from(positions, (position) =>
+    frequencies.map((frequency) => Math.fround(position) * frequency),
+  );
+}
