@@ -1,10 +1,7 @@
 /** @file Writes .safetensors files: whole or not at all, in one call or as a stream. */
-import { randomUUID } from "node:crypto";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { WeightsError } from "../errors.ts";
+import { Draft, unwritable } from "./draft.ts";
 import { isStoredDType, type StoredDType, storedBits, storedBytes, storedDTypes } from "./dtype.ts";
-import { fileError, show, statFile, writeExactly } from "./file.ts";
+import { show } from "./file.ts";
 import { maxHeaderBytes, metadataKey, type StoredTensor } from "./safetensors.ts";
 
 /** A tensor to be written, without its data. */
@@ -62,7 +59,8 @@ const arrayKinds: Partial<Record<StoredDType, readonly string[]>> = {
 
 /**
  * Writes the tensors to `file`, replacing what stood there only when everything is safely on disk. The data of wider
- * dtypes comes first, so that all of it is aligned; among equals the order is that of the names.
+ * dtypes comes first, so that all of it is aligned; among equals the order is that of the names. A symbolic link at
+ * `file` is replaced, not followed.
  *
  * @throws {WeightsError} when a tensor's data does not fit its dtype and shape, and when the system refuses: folder
  *   missing or not writable, disk full. A file that stood in the place is then untouched.
@@ -93,7 +91,7 @@ export async function openSafetensorsWriter(
   metadata: Metadata = {},
 ): Promise<SafetensorsWriter> {
   const { header, tensors } = planFile(file, layout, metadata);
-  const draft = await openDraft(file);
+  const draft = await Draft.open(file);
   await draft.append(header);
   return new LayoutWriter(draft, file, header.byteLength, tensors);
 }
@@ -139,76 +137,6 @@ class LayoutWriter implements SafetensorsWriter {
   abort(): Promise<void> {
     return this.#draft.discard();
   }
-}
-
-/** A file under a temporary name beside its final place. */
-type Draft = {
-  append(data: ArrayBufferView): Promise<void>;
-  publish(): Promise<void>;
-  discard(): Promise<void>;
-};
-
-const action = "write weights";
-
-async function openDraft(file: string): Promise<Draft> {
-  const folder = dirname(file);
-  if (!(await statFile(action, folder)).isDirectory())
-    throw new WeightsError(`cannot ${action}: ${folder} is not a folder; choose another path for the file`);
-  const temporary = join(folder, `.${randomUUID()}.safetensors.part`);
-  let handle: FileHandle | undefined;
-  let position = 0;
-  const discard = async () => {
-    const open = handle;
-    handle = undefined;
-    await open?.close().catch(() => {});
-    if (open) await rm(temporary, { force: true }).catch(() => {});
-  };
-  const guarded = async (work: (handle: FileHandle) => Promise<void>) => {
-    if (!handle) throw unwritable(file, "its writer was closed or has failed; open a new one");
-    try {
-      await work(handle);
-    } catch (cause) {
-      await discard();
-      throw fileError(action, file, cause);
-    }
-  };
-  try {
-    handle = await open(temporary, "wx");
-  } catch (cause) {
-    throw fileError(action, folder, cause);
-  }
-  return {
-    discard,
-    append: (data) =>
-      guarded(async (handle) => {
-        await writeExactly(handle, new Uint8Array(data.buffer, data.byteOffset, data.byteLength), position);
-        position += data.byteLength;
-      }),
-    publish: () =>
-      guarded(async (open) => {
-        await open.sync();
-        await open.close();
-        await rename(temporary, file);
-        handle = undefined;
-        await syncFolder(folder);
-      }),
-  };
-}
-
-/** Makes the new name durable. Not every system lets a folder be synced, and the data is safe without it. */
-async function syncFolder(folder: string): Promise<void> {
-  let handle: FileHandle | undefined;
-  try {
-    handle = await open(folder, "r");
-    await handle.sync();
-  } catch {
-  } finally {
-    await handle?.close();
-  }
-}
-
-function unwritable(file: string, what: string): WeightsError {
-  return new WeightsError(`cannot ${action} to ${file}: ${what}`);
 }
 
 function planFile(file: string, layout: readonly TensorLayout[], metadata: Metadata) {
