@@ -34,6 +34,9 @@ type StoredParam = { readonly name: string; readonly dtype: DType };
 
 type AttributeValue = number | string | readonly number[] | { readonly float: number };
 
+/** Stands before every output's name inside the model, where an input may have the same name. */
+export const OUTPUT_PREFIX = "out/";
+
 const OPSET = 23;
 const IR_VERSION = 11;
 
@@ -138,12 +141,8 @@ export class OnnxWriter {
   }
 
   output(name: string, node: Tensor): void {
-    const port = { name, shape: node.shape, dtype: node.dtype };
-    const identity = new Message()
-      .string(1, this.nameOf(node))
-      .string(2, name)
-      .string(3, name)
-      .string(4, "Identity");
+    const port = { name: OUTPUT_PREFIX + name, shape: node.shape, dtype: node.dtype };
+    const identity = new Message().string(1, this.nameOf(node)).string(2, port.name).string(4, "Identity");
     this.graph.message(1, identity);
     this.outputs.push(port);
   }

@@ -5,6 +5,7 @@ import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
 import * as ort from "onnxruntime-node";
 import { hostArray } from "../graph/dtype.ts";
+import { OUTPUT_PREFIX } from "../graph/onnx.ts";
 import { fromOrt, toOrt } from "./ort-tensor.ts";
 import type {
   Call,
@@ -93,9 +94,12 @@ async function run({ session, feeds, consume }: RunRequest): Promise<RunReply> {
   const results = await live.run(fed);
   const seconds = (performance.now() - start) / 1000;
   for (const id of consume) drop(id);
-  const outputs = Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, keep(tensor)]));
+  const named = Object.entries(results).map(
+    ([name, tensor]) => [name.slice(OUTPUT_PREFIX.length), tensor] as const,
+  );
+  const outputs = Object.fromEntries(named.map(([name, tensor]) => [name, keep(tensor)]));
   collectDropped();
-  return { outputs, nonFinite: firstNonFinite(results), seconds };
+  return { outputs, nonFinite: firstNonFinite(named), seconds };
 }
 
 function download({ id, keep: kept }: { id: number; keep: boolean }): HostTensor {
@@ -136,8 +140,8 @@ function collectDropped(): void {
   collectGarbage();
 }
 
-function firstNonFinite(results: ort.InferenceSession.ReturnType): string | null {
-  for (const [name, tensor] of Object.entries(results)) {
+function firstNonFinite(results: readonly (readonly [string, ort.Tensor])[]): string | null {
+  for (const [name, tensor] of results) {
     if (tensor.type !== "float32") continue;
     // x - x is 0 for finite x and NaN otherwise, so one sum tells.
     const data = tensor.data as Float32Array;

@@ -1,0 +1,120 @@
+/** @file The transformer at work: latents and text in, velocity out, segment by segment. */
+import type { TransformerConfig } from "../models/transformer/config.ts";
+import type { LatentSize } from "../models/transformer/grid.ts";
+import { type Positions, positionsFor } from "../models/transformer/positions/positions.ts";
+import { timestepFeatures } from "../models/transformer/timestep.ts";
+import { type TransformerSegments, transformerSegments } from "../models/transformer/transformer.ts";
+import type { Engine } from "../runtime/engine.ts";
+import { declaredShapes, mapWeights } from "../runtime/mapped-weights.ts";
+import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
+import { SegmentPool } from "../runtime/segment-pool.ts";
+import type { WeightSet } from "../weights/checkpoint.ts";
+
+export type DenoiserCall = LatentSize & { readonly batch: number; readonly textLength: number };
+
+export type DenoiserInputs = {
+  /** `[B, F, C, H, W]` */
+  readonly latents: HostTensor;
+  /** `[B, T, textDim]`; may stay with the engine between steps */
+  readonly text: HostTensor | ResidentRef;
+  /** One timestep per sample, 0 to 999 */
+  readonly timestep: ArrayLike<number>;
+  /** The `ofs` value per sample, for models that have it */
+  readonly ofs?: ArrayLike<number>;
+};
+
+/** Called after every segment with its name, its place and the number of segments of one evaluation. */
+export type SegmentListener = (name: string, done: number, total: number) => void;
+
+/** The transformer of one checkpoint, set up for calls of one size. */
+export class Denoiser {
+  private readonly engine: Engine;
+  private readonly config: TransformerConfig;
+  private readonly segments: TransformerSegments;
+  private readonly pool: SegmentPool;
+  private readonly positions: Positions;
+  private readonly call: DenoiserCall;
+  private fixed: { added?: ResidentRef; cos?: ResidentRef; sin?: ResidentRef } | null = null;
+
+  /** @throws ConfigError for a size the model cannot take, WeightsError when the checkpoint does not fit the model */
+  constructor(engine: Engine, config: TransformerConfig, weights: WeightSet, call: DenoiserCall) {
+    this.engine = engine;
+    this.config = config;
+    this.call = call;
+    this.positions = positionsFor(config, call, call.textLength);
+    this.segments = transformerSegments(config, { ...call, added: this.positions.added.kind });
+    const { embed, blocks, head } = this.segments;
+    const declared = declaredShapes([embed, ...blocks, head]);
+    this.pool = new SegmentPool(
+      engine,
+      mapWeights(weights, declared, { ignore: ignoredKeys(this.positions) }),
+    );
+  }
+
+  /** The model's prediction `[B, F, outChannels, H, W]`; `signal` stops it at the next segment. */
+  async predict(
+    inputs: DenoiserInputs,
+    { signal, onSegment }: { signal?: AbortSignal; onSegment?: SegmentListener } = {},
+  ): Promise<HostTensor> {
+    const { embed, blocks, head } = this.segments;
+    const { cos, sin } = await this.residentPositions();
+    const rotation = cos && sin ? { cos, sin } : {};
+    const total = blocks.length + 2;
+    let { video, text, emb } = await this.pool.run(embed, this.embedFeeds(inputs), { signal });
+    onSegment?.(embed.name, 1, total);
+    for (const [i, block] of blocks.entries()) {
+      const feeds = { video, text, emb, ...rotation };
+      ({ video, text } = await this.pool.run(block, feeds, { consume: [video, text], signal }));
+      onSegment?.(block.name, i + 2, total);
+    }
+    const { sample } = await this.pool.run(head, { video, emb }, { consume: [video, text, emb], signal });
+    onSegment?.(head.name, total, total);
+    return this.engine.download(sample);
+  }
+
+  async close(): Promise<void> {
+    const { added, cos, sin } = this.fixed ?? {};
+    this.fixed = null;
+    await this.engine.free(...[added, cos, sin].filter((tensor) => tensor !== undefined));
+    await this.pool.close();
+  }
+
+  private embedFeeds({ latents, text, timestep, ofs }: DenoiserInputs) {
+    const { width, freqShift, ofsDim } = this.config;
+    const features = (values: ArrayLike<number>, dim: number, shift = 0): HostTensor => ({
+      dtype: "f32",
+      shape: [values.length, dim],
+      data: timestepFeatures(values, dim, shift),
+    });
+    return {
+      latents,
+      text,
+      timestep: features(timestep, width, freqShift),
+      ...(ofsDim && ofs ? { ofs: features(ofs, ofsDim) } : {}),
+      ...(this.fixed?.added ? { positions: this.fixed.added } : {}),
+    };
+  }
+
+  /** Position rows do not change between calls, so they are handed to the engine once. */
+  private async residentPositions() {
+    if (this.fixed !== null) return this.fixed;
+    const { added, rotary } = this.positions;
+    const upload = (data: Float32Array, width: number) =>
+      this.engine.upload({ dtype: "f32", shape: [1, data.length / width, width], data });
+    this.fixed = {
+      ...(added.kind === "rows" ? { added: await upload(added.rows, this.config.width) } : {}),
+      ...(rotary
+        ? {
+            cos: await upload(rotary.cos, this.config.headDim / 2),
+            sin: await upload(rotary.sin, this.config.headDim / 2),
+          }
+        : {}),
+    };
+    return this.fixed;
+  }
+}
+
+/** A learned table lies in the checkpoint even when a clip of another length makes the model fall back to sines. */
+function ignoredKeys({ added }: Positions): RegExp[] {
+  return added.kind === "rows" ? [/^patch_embed\.pos_embedding$/] : [];
+}
