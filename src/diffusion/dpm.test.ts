@@ -1,0 +1,79 @@
+/** @file Coefficients of DDIM and DPM against the published values, and the count of noise draws. */
+import { describe, expect, test } from "vitest";
+import { hashInput } from "../../test/helpers/hash-fill.ts";
+import { ddimCoefficients } from "./ddim.ts";
+import { dpmCoefficients, dpmSampler, lambda } from "./dpm.ts";
+import { createRng, drawNormals, restoreRng } from "./noise.ts";
+import { startRun } from "./sampler.ts";
+import { noiseSchedule, parseSchedulerConfig } from "./schedule.ts";
+
+const config = parseSchedulerConfig(
+  {
+    _class_name: "CogVideoXDPMScheduler",
+    prediction_type: "v_prediction",
+    rescale_betas_zero_snr: true,
+    timestep_spacing: "trailing",
+    snr_shift_scale: 1,
+  },
+  "test",
+);
+const { alphaBar } = noiseSchedule(config);
+
+describe("coefficients of 50 steps", () => {
+  test.each([
+    [999, 0.999957105158316, 0.00926217271489516],
+    [979, 0.9998552943683037, 0.01010804314509036],
+    [499, 0.9816181847759549, 0.03632315636851624],
+    [19, 0, 1],
+  ])("are the published ones for DDIM at timestep %i", (t, forLatents, forOriginal) => {
+    const coefficients = ddimCoefficients(alphaBar[t], t >= 20 ? alphaBar[t - 20] : 1);
+    expect(coefficients.forLatents).toBeCloseTo(forLatents, 13);
+    expect(coefficients.forOriginal).toBeCloseTo(forOriginal, 13);
+  });
+
+  test.each([
+    [979, 0.7378734862593341, 0.4780603963088363, -0.01494099761266826, 0.878124541419584],
+    [499, 0.07247342958777714, 0.912993708255863, -0.07010697755558848, 0.31385665255474404],
+  ])("are the published ones for DPM at timestep %i", (t, h, forLatents, forOriginal, forNoise) => {
+    const c = dpmCoefficients(alphaBar[t], alphaBar[t - 20]);
+    expect([c.h, c.forLatents, c.forOriginal, c.forNoise]).toBeCloseToArray(
+      [h, forLatents, forOriginal, forNoise],
+      {
+        atol: 1e-12,
+      },
+    );
+  });
+
+  test("of the second-order term are the published ones at timestep 499", () => {
+    const [before, now, next] = [519, 499, 479].map((t) => lambda(alphaBar[t]));
+    expect((now - before) / (next - now)).toBeCloseTo(1.0184350997561613, 11);
+  });
+});
+
+describe("infinite log-SNR", () => {
+  test("without signal leaves the predicted video and fresh noise", () => {
+    const c = dpmCoefficients(0, 0.25);
+    expect(c).toEqual({ h: Infinity, forLatents: 0, forOriginal: -0.5, forNoise: Math.sqrt(0.75) });
+  });
+
+  test("without noise leaves the predicted video alone", () => {
+    expect(dpmCoefficients(0.9, 1)).toEqual({ h: Infinity, forLatents: 0, forOriginal: -1, forNoise: 0 });
+    expect(dpmCoefficients(0, 1)).toEqual({ h: Infinity, forLatents: 0, forOriginal: -1, forNoise: 0 });
+  });
+});
+
+test.each([
+  [10, [1, 3, 5, 7, 9, 11, 13, 15, 17, 18]], // the last step ends clean: one draw
+  [7, [1, 3, 5, 7, 9, 11, 13]], // the last step ends at timestep 0: two draws
+  [1, [1]],
+])("draws noise as often as the reference in %i steps", (numSteps, totals) => {
+  const sampler = dpmSampler(config);
+  const plan = sampler.prepare(numSteps);
+  let state = startRun(hashInput([16], 1), createRng(0));
+  for (const total of totals) {
+    state = sampler.step(plan, state, state.latents);
+    const rng = createRng(0);
+    drawNormals(rng, 16 * total);
+    expect(drawNormals(restoreRng(state.rng), 16)).toEqual(drawNormals(rng, 16));
+  }
+});
