@@ -26,6 +26,13 @@ export type DenoiserInputs = {
 /** Called after every segment with its name, its place and the number of segments of one evaluation. */
 export type SegmentListener = (name: string, done: number, total: number) => void;
 
+/** What a caller may hang on a run of many segments. */
+export type RunHooks = {
+  /** Stops the run before the next segment. */
+  readonly signal?: AbortSignal;
+  readonly onSegment?: SegmentListener;
+};
+
 /** The transformer of one checkpoint, set up for calls of one size. */
 export class Denoiser {
   private readonly engine: Engine;
@@ -33,14 +40,12 @@ export class Denoiser {
   private readonly segments: TransformerSegments;
   private readonly pool: SegmentPool;
   private readonly positions: Positions;
-  private readonly call: DenoiserCall;
   private fixed: { added?: ResidentRef; cos?: ResidentRef; sin?: ResidentRef } | null = null;
 
   /** @throws ConfigError for a size the model cannot take, WeightsError when the checkpoint does not fit the model */
   constructor(engine: Engine, config: TransformerConfig, weights: WeightSet, call: DenoiserCall) {
     this.engine = engine;
     this.config = config;
-    this.call = call;
     this.positions = positionsFor(config, call, call.textLength);
     this.segments = transformerSegments(config, { ...call, added: this.positions.added.kind });
     const { embed, blocks, head } = this.segments;
@@ -52,13 +57,10 @@ export class Denoiser {
   }
 
   /** The model's prediction `[B, F, outChannels, H, W]`; `signal` stops it at the next segment. */
-  async predict(
-    inputs: DenoiserInputs,
-    { signal, onSegment }: { signal?: AbortSignal; onSegment?: SegmentListener } = {},
-  ): Promise<HostTensor> {
+  async predict(inputs: DenoiserInputs, { signal, onSegment }: RunHooks = {}): Promise<HostTensor> {
     const { embed, blocks, head } = this.segments;
     const { cos, sin } = await this.residentPositions();
-    const rotation = cos && sin ? { cos, sin } : {};
+    const rotation: Record<string, ResidentRef> = cos && sin ? { cos, sin } : {};
     const total = blocks.length + 2;
     let { video, text, emb } = await this.pool.run(embed, this.embedFeeds(inputs), { signal });
     onSegment?.(embed.name, 1, total);
