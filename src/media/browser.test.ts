@@ -1,6 +1,6 @@
 /** @file Test that a browser plays what is written. */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -16,7 +16,7 @@ let server: Server;
 describe.skipIf(!existsSync(executablePath))("chromium (skipped where /usr/bin/chromium is absent)", () => {
   beforeAll(async () => {
     browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
-    server = createServer((request, response) => response.end(serve(request.url ?? "")));
+    server = createServer((request, response) => serve(request.url ?? "", response));
     await new Promise<void>((ready) => server.listen(0, "127.0.0.1", ready));
   });
   afterAll(async () => {
@@ -57,9 +57,13 @@ const inspectPage = `(() => {
   return { state: [video.readyState, video.videoWidth, video.videoHeight], duration: video.duration, pixel };
 })()`;
 
-/** A page with the video, or the video itself. */
-function serve(url: string): string | Buffer {
-  if (url === "/favicon.ico") return "";
-  if (url.endsWith(".html")) return `<video muted autoplay src="${url.slice(1, -5)}"></video>`;
-  return readFileSync(path.join(folder, url));
+/** Answers with a page that plays a clip, or the clip itself. */
+function serve(url: string, response: ServerResponse): void {
+  if (url.endsWith(".html")) {
+    response.setHeader("content-type", "text/html");
+    response.end(`<video muted autoplay src="${url.slice(0, -5)}"></video>`);
+    return;
+  }
+  response.setHeader("content-type", `video/${path.extname(url).slice(1)}`);
+  response.end(existsSync(path.join(folder, url)) ? readFileSync(path.join(folder, url)) : "");
 }

@@ -222,7 +222,8 @@ class Converter {
     this.graph = new this.ffmpeg.lib.FilterGraph();
     this.graph.alloc();
     const turn = turns[this.rotation] ?? "";
-    const chain = `buffer@in=${args},${turn}scale=flags=bicubic+accurate_rnd+full_chroma_int,format=rgb24,buffersink@out`;
+    // Plain bicubic is what the ffmpeg command does, and so what Python loaders give the reference: the bytes agree.
+    const chain = `buffer@in=${args},${turn}scale=flags=bicubic,format=rgb24,buffersink@out`;
     const parsed = this.graph.parsePtr(chain);
     const code = parsed < 0 ? parsed : this.graph.configSync();
     if (code < 0) throw unreadable(this.file, "its pixels cannot be converted to RGB", code, this.ffmpeg.lib);

@@ -1,5 +1,5 @@
 /** @file Reads videos, folders of frames and single images as RGB bytes. */
-import { readdir, stat } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import sharp from "sharp";
 import { ConfigError } from "../errors.ts";
@@ -68,8 +68,10 @@ export async function readImage(source: string | Uint8Array): Promise<RgbImage> 
   const name = typeof source === "string" ? `"${source}"` : `the image of ${source.length} bytes`;
   if (typeof source === "string" && (await isFolder(source)))
     throw new ConfigError(`"${source}" is a folder; give the name of an image file.`);
+  // Bytes, not the name: libvips remembers files by name and would show the old picture of one that was replaced.
+  const bytes = typeof source === "string" ? await readFile(source) : source;
   try {
-    const { data, info } = await sharp(source, { failOn: "error" })
+    const { data, info } = await sharp(bytes, { failOn: "error" })
       .autoOrient()
       .flatten({ background: "black" })
       .toColourspace("srgb")
@@ -84,7 +86,7 @@ export async function readImage(source: string | Uint8Array): Promise<RgbImage> 
 
 async function uprightSize(file: string): Promise<{ width: number; height: number; format: string }> {
   try {
-    const { autoOrient, format } = await sharp(file).metadata();
+    const { autoOrient, format } = await sharp(await readFile(file)).metadata();
     return { ...autoOrient, format };
   } catch (cause) {
     throw notAnImage(`"${file}"`, cause);

@@ -54,8 +54,9 @@ async function fileComments(file: string): Promise<string[]> {
 }
 
 async function imageMetadata(file: string): Promise<Metadata> {
+  // Bytes, not the name: libvips remembers files by name and would show the old contents of one that was replaced.
   try {
-    return await sharp(file).metadata();
+    return await sharp(await readFile(file)).metadata();
   } catch (cause) {
     throw new ConfigError(`Cannot read "${file}": the image is damaged.`, { cause });
   }
