@@ -23,7 +23,7 @@ export function readCharsMap(blob: Uint8Array, source: string): CharsMap | null 
     throw new WeightsError(`the precompiled_charsmap in ${source} is broken: its last text has no end`);
   const units = new Uint32Array(trieSize / 4);
   for (let i = 0; i < units.length; i++) units[i] = view.getUint32(4 + 4 * i, true);
-  return { units, replacements: blob.slice(4 + trieSize), source };
+  return { units, replacements: blob.subarray(4 + trieSize), source };
 }
 
 /**

@@ -165,8 +165,8 @@ function readTrainerSpec(message: Uint8Array, start: TrainerSpec, source: string
 function readNormalizerSpec(message: Uint8Array, start: NormalizerSpec, source: string): NormalizerSpec {
   const spec = { ...start };
   for (const field of readFields(message, source)) {
-    // A copy, so that the model does not keep the whole file alive.
-    if (field.id === 2) spec.charsMap = field.bytes.slice();
+    // A copy, so that the model does not keep the file alive; slice() of a Node Buffer would be a view.
+    if (field.id === 2) spec.charsMap = new Uint8Array(field.bytes);
     else if (field.id === 3) spec.addDummyPrefix = field.number !== 0;
     else if (field.id === 4) spec.removeExtraWhitespaces = field.number !== 0;
     else if (field.id === 5) spec.escapeWhitespaces = field.number !== 0;
