@@ -28,7 +28,7 @@ export interface VideoInfo {
   readonly height: number;
   /** Average frames per second. */
   readonly fps: number;
-  /** Number of frames. */
+  /** Number of frames the file says it has, or else of packets; an edit list may show fewer. */
   readonly frames: number;
   readonly durationSeconds: number;
   /** FFmpeg's name of the codec: h264, vp9, gif, png, ... */
@@ -120,7 +120,7 @@ async function openDecoder(
   codec.allocContext3(decoder);
   codec.parametersToContext(stream.codecpar);
   codec.pktTimebase = stream.timeBase;
-  codec.threadCount = 2;
+  codec.threadCount = 0; // as many as there are cores
   const opened = await codec.open2(decoder);
   if (opened < 0) throw unreadable(file, "its decoder could not be started", opened, lib);
 }

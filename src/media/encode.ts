@@ -27,6 +27,8 @@ export interface EncoderOptions {
   readonly width: number;
   readonly height: number;
   readonly fps: Fraction;
+  /** What error messages call the file, when it is written under a temporary name. */
+  readonly name?: string;
   /** Container metadata tags, by FFmpeg's names (comment, title, artist, ...). */
   readonly tags: Record<string, string>;
 }
@@ -59,15 +61,17 @@ export async function openEncoder(
   const coded = { ...options, width: even(options.width), height: even(options.height) };
   const ffmpeg = await loadFfmpeg();
   const parts = allocate(ffmpeg);
+  const name = options.name ?? file;
   try {
-    connectFilter(ffmpeg, parts, recording, coded, file);
-    await openCodec(ffmpeg, parts, recording, coded, file);
-    await openContainer(ffmpeg, parts, recording, coded, file);
+    connectFilter(ffmpeg, parts, recording, coded, name);
+    allocateContainer(ffmpeg, parts, recording, file, name);
+    await openCodec(ffmpeg, parts, recording, coded, name);
+    await openContainer(ffmpeg, parts, recording, coded, name);
   } catch (error) {
     await release(parts);
     throw error;
   }
-  return frameEncoder(ffmpeg, parts, options, coded, file);
+  return frameEncoder(ffmpeg, parts, options, coded, name);
 }
 
 interface Parts {
@@ -103,19 +107,29 @@ function connectFilter(
   parts: Parts,
   { filter }: Recording,
   { width, height, fps }: EncoderOptions,
-  file: string,
+  name: string,
 ): void {
   const { num, den } = fps;
   const source =
     `buffer@in=width=${width}:height=${height}:pix_fmt=rgb24:time_base=${den}/${num}` +
     `:frame_rate=${num}/${den}:pixel_aspect=1/1:colorspace=gbr:range=pc`;
   const chain = `${source},${filter},buffersink@out`;
-  check(ffmpeg, parts.graph.parsePtr(chain), "set up the conversion for", file);
-  check(ffmpeg, parts.graph.configSync(), "set up the conversion for", file);
+  check(ffmpeg, parts.graph.parsePtr(chain), "set up the conversion for", name);
+  check(ffmpeg, parts.graph.configSync(), "set up the conversion for", name);
   const filters = parts.graph.filters ?? [];
   parts.source = filters.find((each) => each.filter?.name === "buffer");
   parts.sink = filters.find((each) => each.filter?.name === "buffersink");
-  if (!parts.source || !parts.sink) throw new Error(`The conversion for "${file}" has no input or output.`);
+  if (!parts.source || !parts.sink) throw new Error(`The conversion for "${name}" has no input or output.`);
+}
+
+function allocateContainer(
+  ffmpeg: Ffmpeg,
+  { container }: Parts,
+  recording: Recording,
+  file: string,
+  name: string,
+): void {
+  check(ffmpeg, container.allocOutputContext2(null, recording.container, file), "create", name);
 }
 
 async function openCodec(
@@ -123,14 +137,14 @@ async function openCodec(
   { codec, container, sink }: Parts,
   recording: Recording,
   { fps }: EncoderOptions,
-  file: string,
+  name: string,
 ): Promise<void> {
   const { lib, constants } = ffmpeg;
   const found = lib.Codec.findEncoderByName(
     recording.codec as Parameters<typeof lib.Codec.findEncoderByName>[0],
   );
   if (!found)
-    throw new Error(`The installed node-av has no "${recording.codec}" encoder, needed for "${file}".`);
+    throw new Error(`The installed node-av has no "${recording.codec}" encoder, needed for "${name}".`);
   codec.allocContext3(found);
   codec.width = sink!.buffersinkGetWidth();
   codec.height = sink!.buffersinkGetHeight();
@@ -138,6 +152,7 @@ async function openCodec(
   codec.pixelFormat = sink!.buffersinkGetFormat() as typeof codec.pixelFormat;
   codec.timeBase = sink!.buffersinkGetTimeBase();
   codec.framerate = new lib.Rational(fps.num, fps.den);
+  codec.threadCount = 0; // as many as there are cores; the default is one
   codec.bitRate = 0n; // otherwise libvpx takes FFmpeg's default bit rate as an upper bound beside crf
   if (recording.colours === "bt709") {
     codec.colorSpace = constants.AVCOL_SPC_BT709;
@@ -145,11 +160,10 @@ async function openCodec(
     codec.colorTrc = constants.AVCOL_TRC_BT709;
     codec.colorRange = constants.AVCOL_RANGE_MPEG;
   }
-  check(ffmpeg, container.allocOutputContext2(null, recording.container, file), "create", file);
   if (container.oformat?.hasFlags(constants.AVFMT_GLOBALHEADER))
     codec.setFlags(constants.AV_CODEC_FLAG_GLOBAL_HEADER);
   const options = lib.Dictionary.fromObject(recording.codecOptions);
-  check(ffmpeg, await codec.open2(found, options), "start the encoder for", file);
+  check(ffmpeg, await codec.open2(found, options), "start the encoder for", name);
 }
 
 async function openContainer(
@@ -157,19 +171,19 @@ async function openContainer(
   parts: Parts,
   recording: Recording,
   { tags, fps }: EncoderOptions,
-  file: string,
+  name: string,
 ): Promise<void> {
   const { lib } = ffmpeg;
   const { codec, container } = parts;
   const stream = container.newStream();
-  check(ffmpeg, stream.codecpar.fromContext(codec), "create", file);
+  check(ffmpeg, stream.codecpar.fromContext(codec), "create", name);
   stream.timeBase = new lib.Rational(fps.den, fps.num);
   stream.avgFrameRate = codec.framerate;
   container.metadata = lib.Dictionary.fromObject(tags);
-  check(ffmpeg, await container.openOutput(), "create", file);
+  check(ffmpeg, await container.openOutput(), "create", name);
   parts.opened = true;
   const options = lib.Dictionary.fromObject(recording.containerOptions);
-  check(ffmpeg, await container.writeHeader(options), "write", file);
+  check(ffmpeg, await container.writeHeader(options), "write", name);
 }
 
 function frameEncoder(
@@ -177,7 +191,7 @@ function frameEncoder(
   parts: Parts,
   size: EncoderOptions,
   coded: EncoderOptions,
-  file: string,
+  name: string,
 ): FrameEncoder {
   const { lib, constants } = ffmpeg;
   let index = 0n;
@@ -193,18 +207,18 @@ function frameEncoder(
       frame.colorSpace = constants.AVCOL_SPC_RGB;
       frame.colorRange = constants.AVCOL_RANGE_JPEG;
       try {
-        check(ffmpeg, await parts.source!.buffersrcAddFrame(frame), "convert a frame for", file);
+        check(ffmpeg, await parts.source!.buffersrcAddFrame(frame), "convert a frame for", name);
       } finally {
         frame.free();
       }
-      await drainFilter(ffmpeg, parts, file);
+      await drainFilter(ffmpeg, parts, name);
     },
     async flush() {
-      check(ffmpeg, await parts.source!.buffersrcAddFrame(null), "convert a frame for", file);
-      await drainFilter(ffmpeg, parts, file);
-      check(ffmpeg, await parts.codec.sendFrame(null), "encode", file);
-      await drainCodec(ffmpeg, parts, file);
-      check(ffmpeg, await parts.container.writeTrailer(), "write", file);
+      check(ffmpeg, await parts.source!.buffersrcAddFrame(null), "convert a frame for", name);
+      await drainFilter(ffmpeg, parts, name);
+      check(ffmpeg, await parts.codec.sendFrame(null), "encode", name);
+      await drainCodec(ffmpeg, parts, name);
+      check(ffmpeg, await parts.container.writeTrailer(), "write", name);
     },
     close: () => release(parts),
   };
@@ -225,33 +239,33 @@ function repeatEdge(rgb: Uint8Array, from: Size, to: Size): Buffer {
   return grown;
 }
 
-async function drainFilter(ffmpeg: Ffmpeg, parts: Parts, file: string): Promise<void> {
+async function drainFilter(ffmpeg: Ffmpeg, parts: Parts, name: string): Promise<void> {
   const { sink, filtered, codec } = parts;
   for (;;) {
     const code = await sink!.buffersinkGetFrame(filtered);
     if (isDrained(ffmpeg, code)) return;
-    check(ffmpeg, code, "convert a frame for", file);
+    check(ffmpeg, code, "convert a frame for", name);
     filtered.pictType = ffmpeg.constants.AV_PICTURE_TYPE_NONE;
     filtered.duration = 1n;
     const sent = await codec.sendFrame(filtered);
     filtered.unref();
-    check(ffmpeg, sent, "encode", file);
-    await drainCodec(ffmpeg, parts, file);
+    check(ffmpeg, sent, "encode", name);
+    await drainCodec(ffmpeg, parts, name);
   }
 }
 
-async function drainCodec(ffmpeg: Ffmpeg, { codec, container, packet }: Parts, file: string): Promise<void> {
+async function drainCodec(ffmpeg: Ffmpeg, { codec, container, packet }: Parts, name: string): Promise<void> {
   const stream = container.streams[0];
   for (;;) {
     const code = await codec.receivePacket(packet);
     if (isDrained(ffmpeg, code)) return;
-    check(ffmpeg, code, "encode", file);
+    check(ffmpeg, code, "encode", name);
     packet.streamIndex = 0;
     if (packet.duration === 0n) packet.duration = 1n; // else the last frame of the file lasts no time
     packet.rescaleTs(codec.timeBase, stream.timeBase);
     const written = await container.interleavedWriteFrame(packet);
     packet.unref();
-    check(ffmpeg, written, "write", file);
+    check(ffmpeg, written, "write", name);
   }
 }
 

@@ -236,6 +236,8 @@ describe("errors are sentences", () => {
     [{ height: 48.5 }, /height must be/],
     [{ fps: 0 }, /fps must be/],
     [{ quality: 101 }, /quality must be/],
+    [{ metadata: { "": "x" } }, /metadata tag/],
+    [{ recipe: { seed: 1n } }, /recipe cannot be written as JSON/],
   ])("for %o", async (wrong: Partial<VideoWriterOptions>, message) => {
     await expect(createVideoWriter(at("wrong.mp4"), { ...small, ...wrong })).rejects.toThrow(message);
   });

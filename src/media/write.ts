@@ -53,12 +53,17 @@ export async function createVideoWriter(file: string, options: VideoWriterOption
   return videoWriter(file, sink, options.width * options.height * 3);
 }
 
-function checkOptions({ width, height, quality = 80 }: VideoWriterOptions): void {
+function checkOptions({ width, height, quality = 80, metadata = {} }: VideoWriterOptions): void {
   for (const [name, value] of Object.entries({ width, height }))
     if (!Number.isInteger(value) || value < 1 || value > 16384)
       throw new ConfigError(`${name} must be a whole number from 1 to 16384, got ${value}.`);
   if (!(quality >= 0 && quality <= 100))
     throw new ConfigError(`quality must be a number from 0 to 100, got ${quality}.`);
+  const wrongTag = Object.keys(metadata).find((name) => !/^[\x20-\x7e]{1,79}$/.test(name));
+  if (wrongTag !== undefined)
+    throw new ConfigError(
+      `A metadata tag is named by 1 to 79 ASCII characters (title, artist), got "${wrongTag}".`,
+    );
 }
 
 async function checkTarget(target: string, format: VideoFormat): Promise<void> {
@@ -90,17 +95,18 @@ async function openSink(
   const { base, dir } = path.parse(target);
   const extension = format === "png" ? "" : `.${format}`;
   const partial = path.join(dir, `.${base}.partial-${process.pid}-${++opened}${extension}`);
-  const tags = { ...options.metadata };
-  if (options.recipe !== undefined) tags.comment = JSON.stringify(options.recipe);
+  const tags = fileTags(options);
   const { width, height } = options;
   const fps = frameRate(options.fps);
   if (format === "png") return openPngFolder(target, partial, { width, height, tags });
   const discard = () => rm(partial, { force: true });
   const recording = recordingOf(format, options.quality ?? 80);
-  const encoder = await openEncoder(partial, recording, { width, height, fps, tags }).catch(async (error) => {
-    await discard();
-    throw error;
-  });
+  const encoder = await openEncoder(partial, recording, { width, height, fps, tags, name: target }).catch(
+    async (error) => {
+      await discard();
+      throw error;
+    },
+  );
   return {
     ...encoder,
     async publish() {
@@ -109,6 +115,15 @@ async function openSink(
     },
     discard,
   };
+}
+
+function fileTags({ metadata, recipe }: VideoWriterOptions): Record<string, string> {
+  if (recipe === undefined) return { ...metadata };
+  try {
+    return { ...metadata, comment: JSON.stringify(recipe) };
+  } catch (cause) {
+    throw new ConfigError(`The recipe cannot be written as JSON: ${(cause as Error).message}.`, { cause });
+  }
 }
 
 /** MP4, WebM and MKV carry the comment in their header; GIF and WebP get it when the file is complete. */
