@@ -15,10 +15,10 @@ type Json = Record<string, unknown>;
 type AddedToken = { id: number; content: string; special: boolean };
 
 /**
- * Reads a parsed `tokenizer.json` of a T5 model; pass the result on as
+ * Reads a parsed `tokenizer.json` of a T5 model, for folders that have no `spiece.model`; go on with
  * `createT5Tokenizer(model, { extraIds: 0, addedTokens })`. Text is then encoded as C++ SentencePiece does; the
  * `tokenizers` library itself breaks exact score ties in another order and normalises whole grapheme clusters.
- * Throws WeightsError when a part is missing or is one that T5 files do not have.
+ * Throws WeightsError when a part is missing or is none that T5 files have.
  */
 export function readTokenizerJson(json: unknown, source = "tokenizer.json"): TokenizerJson {
   const file = asObject(json, "the file", source);
