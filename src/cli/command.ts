@@ -1,0 +1,48 @@
+/** @file What a command is. */
+import { describeOptions, type OptionTable, type OptionValues, type Positionals, parseOptions } from "./options.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** What every command can use while it runs. */
+export type Context = {
+  readonly terminal: Terminal;
+  /** Fires at the first Ctrl-C. */
+  readonly signal: AbortSignal;
+};
+
+/** A command: its words, its options and what it does. */
+export type Command = {
+  readonly name: string;
+  readonly about: string;
+  readonly positionals: Positionals;
+  readonly options: OptionTable;
+  run(args: readonly string[], context: Context): Promise<void>;
+};
+
+/** Ties a table of options to the function that takes their values. */
+export function command<T extends OptionTable>(spec: {
+  readonly name: string;
+  readonly about: string;
+  readonly positionals: Positionals;
+  readonly options: T;
+  readonly run: (values: OptionValues<T>, positionals: readonly string[], context: Context) => Promise<void>;
+}): Command {
+  return {
+    ...spec,
+    run: (args, context) => {
+      const { values, positionals } = parseOptions(args, spec.options, spec.positionals);
+      return spec.run(values, positionals, context);
+    },
+  };
+}
+
+/** The help text of one command. */
+export function commandHelp({ name, about, positionals, options }: Command): string {
+  const usage = ["cogvideox", name, ...positionals, "[options]"].join(" ");
+  return [`${about}.`, "", `Usage: ${usage}`, "", "Options:", ...describeOptions({ ...options, ...commonOptions })].join("\n");
+}
+
+/** Options that every command has. */
+export const commonOptions = {
+  json: { kind: "flag", about: "print one JSON object a line on stdout" },
+  help: { kind: "flag", short: "h", about: "show this help" },
+} as const satisfies OptionTable;

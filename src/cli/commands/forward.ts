@@ -1,0 +1,132 @@
+/** @file `cogvideox forward`: one model, tensors from a file in, tensors to a file out. */
+import { ConfigError } from "../../errors.ts";
+import { parseT5Config } from "../../models/t5/config.ts";
+import { parseTransformerConfig } from "../../models/transformer/config.ts";
+import { parseVaeConfig } from "../../models/vae/config.ts";
+import { openComponent } from "../../pipeline/checkpoint.ts";
+import { Denoiser } from "../../pipeline/denoiser.ts";
+import { loadTokenizer, tokenize } from "../../pipeline/prompt.ts";
+import { TextEncoder } from "../../pipeline/text-encoder.ts";
+import { VideoDecoder } from "../../pipeline/video-decoder.ts";
+import { VideoEncoder } from "../../pipeline/video-encoder.ts";
+import { Engine } from "../../runtime/engine.ts";
+import { devices, type HostTensor } from "../../runtime/protocol.ts";
+import { writeSafetensors } from "../../weights/write.ts";
+import { type Context, command } from "../command.ts";
+import type { OptionTable, OptionValues } from "../options.ts";
+import { readTensors } from "../tensor-files.ts";
+import { duration } from "../terminal.ts";
+import { engineOptions, requireModel } from "./generate.ts";
+
+const options = {
+  model: { kind: "text", value: "DIR", about: "checkpoint folder in the official layout" },
+  inputs: { kind: "text", value: "FILE", about: "safetensors file with the model's inputs" },
+  output: { kind: "text", short: "o", value: "FILE", about: "safetensors file to write" },
+  prompt: { kind: "text", about: "text-encoder: a prompt instead of input_ids" },
+  tiling: { kind: "flag", about: "vae-encode, vae-decode: work in overlapping tiles" },
+  device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
+  threads: { kind: "integer", about: "threads for one operator (all cores)" },
+} as const satisfies OptionTable;
+
+type Job = {
+  readonly engine: Engine;
+  readonly folder: string;
+  readonly inputs: ReadonlyMap<string, HostTensor>;
+  readonly values: OptionValues<typeof options>;
+  readonly signal: AbortSignal;
+};
+
+/** Models by the name they have here, with what they return. */
+const models: Readonly<Record<string, (job: Job) => Promise<Record<string, HostTensor>>>> = {
+  transformer: runTransformer,
+  "vae-encode": runEncoder,
+  "vae-decode": runDecoder,
+  "text-encoder": runTextEncoder,
+};
+
+export const forward = command({
+  name: "forward",
+  about: `Run one model on tensors from a file (${Object.keys(models).join(", ")})`,
+  positionals: ["MODEL"],
+  options,
+  run: async (values, [name], context) => {
+    const model = models[name];
+    if (model === undefined)
+      throw new ConfigError(`unknown model ${name}; known are ${Object.keys(models).join(", ")}`);
+    if (values.output === undefined) throw new ConfigError("--output is missing; name the file to write");
+    const folder = requireModel(values);
+    const inputs = values.inputs ? await readTensors(values.inputs) : new Map<string, HostTensor>();
+    const engine = new Engine(engineOptions(values));
+    try {
+      await write(values.output, await timed(context, () => model({ engine, folder, inputs, values, signal: context.signal })));
+    } finally {
+      await engine.close();
+    }
+  },
+});
+
+async function timed<T>({ terminal }: Context, run: () => Promise<T>): Promise<T> {
+  const start = performance.now();
+  const result = await run();
+  const seconds = (performance.now() - start) / 1000;
+  terminal.say(`done in ${duration(seconds)}`);
+  terminal.emit({ event: "done", seconds });
+  return result;
+}
+
+async function runTransformer({ engine, folder, inputs, signal }: Job): Promise<Record<string, HostTensor>> {
+  const { config, weights } = await openComponent(folder, "transformer", parseTransformerConfig);
+  const latents = need(inputs, "hidden_states", 5);
+  const text = need(inputs, "encoder_hidden_states", 3);
+  const [batch, frames, , height, width] = latents.shape;
+  const denoiser = new Denoiser(engine, config, weights, { batch, frames, height, width, textLength: text.shape[1] });
+  const timestep = spread(need(inputs, "timestep", 1), batch);
+  const ofs = inputs.has("ofs") ? spread(need(inputs, "ofs", 1), batch) : undefined;
+  return { sample: await denoiser.predict({ latents, text, timestep, ofs }, { signal }) };
+}
+
+async function runEncoder({ engine, folder, inputs, values, signal }: Job): Promise<Record<string, HostTensor>> {
+  const { config, weights } = await openComponent(folder, "vae", parseVaeConfig);
+  const encoder = new VideoEncoder(engine, config, weights, { tiling: values.tiling ?? false });
+  return { moments: await encoder.encode(need(inputs, "sample", 5), { signal }) };
+}
+
+async function runDecoder({ engine, folder, inputs, values, signal }: Job): Promise<Record<string, HostTensor>> {
+  const { config, weights } = await openComponent(folder, "vae", parseVaeConfig);
+  const decoder = new VideoDecoder(engine, config, weights, { tiling: values.tiling ?? false });
+  return { sample: await decoder.decode(need(inputs, "latents", 5), { signal }) };
+}
+
+async function runTextEncoder({ engine, folder, inputs, values, signal }: Job): Promise<Record<string, HostTensor>> {
+  const { config, weights } = await openComponent(folder, "text_encoder", parseT5Config);
+  const ids = values.prompt === undefined ? need(inputs, "input_ids", 2) : await promptIds(folder, values.prompt);
+  const [batch, length] = ids.shape;
+  const encoder = new TextEncoder(engine, config, weights, batch, length);
+  return { last_hidden_state: await encoder.encode(ids, { signal }) };
+}
+
+async function promptIds(folder: string, prompt: string): Promise<HostTensor> {
+  const { config } = await openComponent(folder, "transformer", parseTransformerConfig);
+  return tokenize(await loadTokenizer(folder), [prompt], config.maxTextLength).ids;
+}
+
+/** An input by name. @throws ConfigError naming what is there when it is missing or of another rank */
+function need(inputs: ReadonlyMap<string, HostTensor>, name: string, rank: number): HostTensor {
+  const tensor = inputs.get(name);
+  const given = [...inputs.keys()].join(", ") || "no tensors";
+  if (tensor === undefined) throw new ConfigError(`the input ${name} is missing; --inputs has ${given}`);
+  if (tensor.shape.length !== rank)
+    throw new ConfigError(`the input ${name} must have ${rank} axes, got [${tensor.shape.join(", ")}]`);
+  return tensor;
+}
+
+/** One value per sample: as given, or the only one repeated. */
+function spread({ data }: HostTensor, batch: number): number[] {
+  const values = Array.from(data as ArrayLike<number>, Number);
+  return values.length === 1 ? Array(batch).fill(values[0]) : values;
+}
+
+async function write(file: string, outputs: Record<string, HostTensor>): Promise<void> {
+  const tensors = Object.entries(outputs).map(([name, { shape, data }]) => [name, { dtype: "F32" as const, shape, data }]);
+  await writeSafetensors(file, Object.fromEntries(tensors));
+}

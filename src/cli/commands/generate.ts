@@ -1,0 +1,188 @@
+/** @file `cogvideox generate`: a prompt becomes a video file. */
+import { randomInt } from "node:crypto";
+import { resolve } from "node:path";
+import { ConfigError } from "../../errors.ts";
+import { interleavedToRgb } from "../../media/frames.ts";
+import { createVideoWriter, type VideoWriter } from "../../media/write.ts";
+import { clipSize, trainedFps } from "../../pipeline/clip-size.ts";
+import type { PipelineEvent } from "../../pipeline/events.ts";
+import { loadPipeline, type Pipeline } from "../../pipeline/pipeline.ts";
+import { defaults, type TextToVideoOptions, textToVideo } from "../../pipeline/text-to-video.ts";
+import { readMemory } from "../../runtime/memory.ts";
+import { devices } from "../../runtime/protocol.ts";
+import { type Context, command } from "../command.ts";
+import type { OptionTable, OptionValues } from "../options.ts";
+import { FramesFile, readLatents, writeLatents } from "../tensor-files.ts";
+import { duration, Progress } from "../terminal.ts";
+import { version } from "../version.ts";
+
+const options = {
+  model: { kind: "text", value: "DIR", about: "checkpoint folder in the official layout" },
+  output: { kind: "text", short: "o", value: "FILE", about: "video to write: .mp4, .webm, .gif, .webp, or a folder ending in -png" },
+  negative: { kind: "text", about: "what the video should stay away from" },
+  width: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
+  height: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
+  frames: { kind: "integer", about: "8k + 1 frames (the model's own length)" },
+  fps: { kind: "number", about: "frames per second of the file (8, or 16 for CogVideoX 1.5)" },
+  steps: { kind: "integer", about: "denoising steps, 1 to 1000 (50); 0 decodes --latents" },
+  guidance: { kind: "number", about: "guidance scale (6); 1 switches it off" },
+  "dynamic-cfg": { kind: "flag", about: "let the guidance weight follow the timestep" },
+  scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
+  seed: { kind: "integer", about: "seed of the noise (random)" },
+  device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
+  threads: { kind: "integer", about: "threads for one operator (all cores)" },
+  latents: { kind: "text", value: "FILE", about: "start from the latents in this safetensors file" },
+  "save-latents": { kind: "text", value: "FILE", about: "write the final latents before decoding" },
+  "save-frames": { kind: "text", value: "FILE", about: "write the frames as float32 [F, H, W, 3] in [0, 1]" },
+} as const satisfies OptionTable;
+
+type Values = OptionValues<typeof options>;
+
+export const generate = command({
+  name: "generate",
+  about: "Make a video from a prompt",
+  positionals: ["[PROMPT]"],
+  options,
+  run: async (values, [prompt = ""], context) => {
+    const pipeline = await loadPipeline(requireModel(values), engineOptions(values));
+    try {
+      await run(pipeline, prompt, values, context);
+    } finally {
+      await pipeline.close();
+    }
+  },
+});
+
+async function run(pipeline: Pipeline, prompt: string, values: Values, context: Context): Promise<void> {
+  const { terminal, signal } = context;
+  const progress = new Progress(terminal);
+  const latents = values.latents ? await readLatents(values.latents) : undefined;
+  const request: TextToVideoOptions = {
+    prompt,
+    negativePrompt: values.negative,
+    width: values.width,
+    height: values.height,
+    frames: values.frames,
+    steps: values.steps,
+    guidance: values.guidance,
+    dynamicGuidance: values["dynamic-cfg"],
+    scheduler: values.scheduler as "ddim" | "dpm" | undefined,
+    seed: values.seed ?? randomInt(2 ** 32),
+    latents,
+    signal,
+    onSegment: (event) => progress.segment(event),
+  };
+  const sink = new ClipSink(pipeline, request, values);
+  try {
+    for await (const event of textToVideo(pipeline, request)) {
+      announce(event, request, progress, context);
+      if (event.kind === "latents" && values["save-latents"])
+        await writeLatents(values["save-latents"], event.latents);
+      if (event.kind === "frames") await sink.write(event);
+      if (event.kind === "done") await finish(sink, event.seconds, request, context);
+    }
+  } catch (error) {
+    await sink.abort();
+    throw error;
+  }
+}
+
+/** Tells people and programs what happened. */
+function announce(event: PipelineEvent, { prompt }: TextToVideoOptions, progress: Progress, { terminal }: Context): void {
+  switch (event.kind) {
+    case "encoded":
+      if (event.truncated !== null)
+        terminal.say(`warning: the prompt is too long for this model; this part is ignored: ${event.truncated}`);
+      terminal.emit({ event: "encoded", prompt, truncated: event.truncated, seconds: event.seconds });
+      break;
+    case "step": {
+      const { step, steps, timestep, seconds } = event;
+      progress.stepDone(step, steps, seconds);
+      terminal.emit({ event: "step", step, steps, timestep, seconds });
+      break;
+    }
+    case "frames":
+      terminal.emit({ event: "frames", start: event.start, count: event.frames.shape[0], total: event.total });
+  }
+}
+
+async function finish(sink: ClipSink, seconds: number, { seed }: TextToVideoOptions, { terminal }: Context): Promise<void> {
+  const output = await sink.finish();
+  const peakRssMiB = Math.round(readMemory().peak / 2 ** 20);
+  terminal.say(`done in ${duration(seconds)}, at most ${peakRssMiB} MiB of memory, seed ${seed}`);
+  terminal.print(output);
+  terminal.emit({ event: "done", output, seed, seconds, peakRssMiB });
+}
+
+/** Where decoded frames go: the video file and, if asked for, a file of floats. Nothing is left behind by `abort`. */
+class ClipSink {
+  private readonly output: string;
+  private readonly options: { readonly fps: number; readonly recipe: unknown };
+  private readonly framesFile: string | undefined;
+  private video: VideoWriter | null = null;
+  private floats: FramesFile | null = null;
+
+  constructor(pipeline: Pipeline, request: TextToVideoOptions, values: Values) {
+    const { config } = pipeline.checkpoint.transformer;
+    this.output = resolve(values.output ?? `video-${request.seed}.mp4`);
+    this.options = { fps: values.fps ?? trainedFps(config), recipe: recipeOf(pipeline, request) };
+    this.framesFile = values["save-frames"];
+  }
+
+  async write({ frames, total }: Extract<PipelineEvent, { kind: "frames" }>): Promise<void> {
+    const [count, height, width] = frames.shape;
+    const values = frames.data as Float32Array;
+    this.video ??= await createVideoWriter(this.output, { ...this.options, width, height });
+    if (this.framesFile) {
+      this.floats ??= await FramesFile.create(this.framesFile, [total, height, width, 3]);
+      await this.floats.append(values);
+    }
+    const rgb = interleavedToRgb(values, { frames: count, height, width });
+    const stride = height * width * 3;
+    for (let i = 0; i < count; i++) await this.video.write(rgb.subarray(i * stride, (i + 1) * stride));
+  }
+
+  async finish(): Promise<string> {
+    await this.floats?.close();
+    await this.video?.finish();
+    return this.output;
+  }
+
+  async abort(): Promise<void> {
+    await this.floats?.abort();
+    await this.video?.abort();
+  }
+}
+
+/** Everything needed to make the same clip again; it is embedded in the file. */
+function recipeOf({ checkpoint }: Pipeline, request: TextToVideoOptions): Readonly<Record<string, unknown>> {
+  const { prompt, negativePrompt, steps, guidance, dynamicGuidance, scheduler, seed } = request;
+  return {
+    software: "cogvideox",
+    version: version(),
+    aiGenerated: true,
+    mode: "text-to-video",
+    model: checkpoint.folder,
+    prompt,
+    negativePrompt: negativePrompt ?? defaults.negativePrompt,
+    ...(request.latents ? { latents: "given" } : clipSize(checkpoint.transformer.config, request)),
+    steps: steps ?? defaults.steps,
+    guidance: guidance ?? defaults.guidance,
+    dynamicGuidance: dynamicGuidance ?? false,
+    scheduler: scheduler ?? checkpoint.scheduler.className,
+    seed: Number(seed),
+  };
+}
+
+/** @throws ConfigError when no model is named */
+export function requireModel({ model }: { readonly model: string | undefined }): string {
+  if (model !== undefined) return model;
+  throw new ConfigError("no model is named; give --model and the folder of a checkpoint (the one with model_index.json)");
+}
+
+/** Engine options of the commands that have --device and --threads. */
+export function engineOptions({ device, threads }: { readonly device?: string; readonly threads?: number }) {
+  if (threads !== undefined && (threads < 1 || threads > 1024))
+    throw new ConfigError(`--threads must be 1 to 1024, got ${threads}`);
+  return { device: device as (typeof devices)[number] | undefined, threads };
+}

@@ -1,0 +1,80 @@
+/** @file The command line: picks a command, runs it, turns what happens into an exit status. */
+import { CancelledError, ConfigError } from "../errors.ts";
+import { type Command, commandHelp } from "./command.ts";
+import { bench } from "./commands/bench.ts";
+import { forward } from "./commands/forward.ts";
+import { generate } from "./commands/generate.ts";
+import { inspect } from "./commands/inspect.ts";
+import { nearest } from "./options.ts";
+import { processTerminal, type Terminal } from "./terminal.ts";
+import { version } from "./version.ts";
+
+export const commands: readonly Command[] = [generate, forward, inspect, bench];
+
+/** Exit statuses: done, failed, the call itself was wrong, interrupted. */
+const status = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+
+/** Runs the command line with the arguments behind `cogvideox`; returns the exit status. */
+export async function main(args: readonly string[]): Promise<number> {
+  const json = args.includes("--json");
+  const rest = args.filter((arg) => arg !== "--json");
+  const terminal = processTerminal(json);
+  const interrupts = watchInterrupts(terminal);
+  try {
+    if (rest[0] === "--version" || rest[0] === "-V") terminal.print(version());
+    else if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h" || rest[0] === "help")
+      process.stdout.write(`${overview()}\n`);
+    else await dispatch(rest, terminal, interrupts.signal);
+    return status.done;
+  } catch (error) {
+    return report(error as Error, terminal);
+  } finally {
+    interrupts.stop();
+  }
+}
+
+async function dispatch([name, ...args]: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<void> {
+  const command = commands.find((candidate) => candidate.name === name);
+  if (command === undefined) {
+    const near = nearest(name, commands.map((candidate) => candidate.name));
+    throw new ConfigError(`unknown command ${name}${near ? `; did you mean ${near}?` : "; see cogvideox --help"}`);
+  }
+  if (args.includes("--help") || args.includes("-h")) process.stdout.write(`${commandHelp(command)}\n`);
+  else await command.run(args, { terminal, signal });
+}
+
+function report(error: Error, terminal: Terminal): number {
+  const cancelled = error instanceof CancelledError;
+  const expected = cancelled || error.name.endsWith("Error") && error.name !== "Error" && error.name !== "TypeError";
+  terminal.say(cancelled ? error.message : `error: ${error.message}`);
+  if (!expected || process.env.DEBUG) terminal.say(error.stack ?? "");
+  terminal.emit({ event: "error", name: error.name, message: error.message });
+  if (cancelled) return status.interrupted;
+  return error instanceof ConfigError ? status.usage : status.failed;
+}
+
+/** The first Ctrl-C (or SIGTERM) stops between segments; the second one kills. */
+function watchInterrupts(terminal: Terminal): { readonly signal: AbortSignal; stop(): void } {
+  const controller = new AbortController();
+  const interrupt = () => {
+    if (controller.signal.aborted) process.kill(process.pid, "SIGKILL");
+    controller.abort();
+    terminal.say("stopping at the next segment; press Ctrl-C again to kill");
+  };
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  for (const name of signals) process.on(name, interrupt);
+  return { signal: controller.signal, stop: () => signals.forEach((name) => void process.off(name, interrupt)) };
+}
+
+function overview(): string {
+  return [
+    "cogvideox: CogVideoX video generation in TypeScript",
+    "",
+    "Usage: cogvideox COMMAND [options]",
+    "",
+    "Commands:",
+    ...commands.map(({ name, about }) => `  ${name.padEnd(10)}  ${about}`),
+    "",
+    "cogvideox COMMAND --help shows the options of a command; --json, --version and --help work everywhere.",
+  ].join("\n");
+}

@@ -1,0 +1,128 @@
+/** @file Command-line options: described in a table, parsed and printed from it. */
+import { parseArgs } from "node:util";
+import { ConfigError } from "../errors.ts";
+
+/** One option. The value's type follows from `kind`: a flag is boolean, integer and number are numbers. */
+export type OptionSpec = {
+  readonly kind: "flag" | "text" | "integer" | "number";
+  /** One line for the help; ends without a full stop. */
+  readonly about: string;
+  /** How the value is called in the help, such as FILE. */
+  readonly value?: string;
+  readonly choices?: readonly string[];
+  readonly short?: string;
+};
+
+export type OptionTable = Readonly<Record<string, OptionSpec>>;
+
+type ValueOf<S extends OptionSpec> = S["kind"] extends "flag"
+  ? boolean
+  : S["kind"] extends "text"
+    ? string
+    : number;
+
+/** Parsed options by name; what was not given is undefined. */
+export type OptionValues<T extends OptionTable> = { readonly [K in keyof T]: ValueOf<T[K]> | undefined };
+
+/** Names of the arguments that are not options; a name in brackets may be left out. */
+export type Positionals = readonly string[];
+
+/**
+ * Parses arguments against a table.
+ * @throws ConfigError for an unknown option (with the nearest known one), a missing or unreadable value, a value
+ *   outside the choices, or too many or too few arguments
+ */
+export function parseOptions<T extends OptionTable>(
+  args: readonly string[],
+  table: T,
+  positionals: Positionals,
+): { readonly values: OptionValues<T>; readonly positionals: readonly string[] } {
+  const specs = Object.entries(table).map(([name, { kind, short }]) => [
+    name,
+    { type: kind === "flag" ? ("boolean" as const) : ("string" as const), ...(short ? { short } : {}) },
+  ]);
+  let parsed: ReturnType<typeof parseArgs>;
+  try {
+    parsed = parseArgs({ args: joinNegatives(args, table), options: Object.fromEntries(specs), allowPositionals: true });
+  } catch (error) {
+    throw new ConfigError(explain(error as Error & { code?: string }, table));
+  }
+  checkPositionals(parsed.positionals, positionals);
+  const entries = Object.entries(table).map(([name, spec]) => [name, readValue(name, spec, parsed.values[name])]);
+  return { values: Object.fromEntries(entries) as OptionValues<T>, positionals: parsed.positionals };
+}
+
+/** Lines of help for a table, one option each. */
+export function describeOptions(table: OptionTable): string[] {
+  const rows = Object.entries(table).map(([name, { kind, about, value, choices, short }]) => {
+    const operand = kind === "flag" ? "" : ` ${choices?.join("|") ?? value ?? (kind === "text" ? "TEXT" : "N")}`;
+    return { left: `${short ? `-${short}, ` : "    "}--${name}${operand}`, about };
+  });
+  const width = Math.min(36, Math.max(...rows.map((row) => row.left.length)));
+  return rows.map(({ left, about }) => `  ${left.padEnd(width)}  ${about}`);
+}
+
+/** `--guidance -1` would read as two options; a value that looks like a number is glued to its option. */
+function joinNegatives(args: readonly string[], table: OptionTable): string[] {
+  const joined: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const spec = table[args[i].replace(/^--/, "")];
+    const takesValue = args[i].startsWith("--") && spec !== undefined && spec.kind !== "flag";
+    if (takesValue && /^-[\d.]/.test(args[i + 1] ?? "")) joined.push(`${args[i]}=${args[++i]}`);
+    else joined.push(args[i]);
+  }
+  return joined;
+}
+
+function readValue(name: string, { kind, choices }: OptionSpec, raw: unknown): string | number | boolean | undefined {
+  if (raw === undefined || kind === "flag") return raw as boolean | undefined;
+  const text = String(raw);
+  if (kind === "text") {
+    if (choices && !choices.includes(text))
+      throw new ConfigError(`--${name} must be one of ${choices.join(", ")}, got ${JSON.stringify(text)}`);
+    return text;
+  }
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || (kind === "integer" && !Number.isSafeInteger(value)))
+    throw new ConfigError(
+      `--${name} must be ${kind === "integer" ? "a whole number" : "a number"}, got ${JSON.stringify(text)}`,
+    );
+  return value;
+}
+
+function checkPositionals(given: readonly string[], names: Positionals): void {
+  const required = names.filter((name) => !name.startsWith("["));
+  if (given.length < required.length) throw new ConfigError(`${required[given.length]} is missing; see --help`);
+  if (given.length > names.length)
+    throw new ConfigError(
+      `unexpected argument ${JSON.stringify(given[names.length])}; put a prompt of several words in quotes`,
+    );
+}
+
+function explain(error: Error & { code?: string }, table: OptionTable): string {
+  const name = /'(?:-\w, )?(-{1,2}[^\s'=]+)/.exec(error.message)?.[1] ?? "";
+  if (error.code === "ERR_PARSE_ARGS_UNKNOWN_OPTION") {
+    const near = nearest(name.replace(/^-+/, ""), Object.keys(table));
+    return `unknown option ${name}${near ? `; did you mean --${near}?` : "; see --help for the options"}`;
+  }
+  if (error.code === "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") return `option ${name}: ${error.message}`;
+  return error.message;
+}
+
+/** The known name within two edits, if there is one. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const ranked = known.map((candidate) => ({ candidate, distance: editDistance(name, candidate) }));
+  ranked.sort((a, b) => a.distance - b.distance);
+  return ranked[0] && ranked[0].distance <= 2 ? ranked[0].candidate : undefined;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1])));
+    row = next;
+  }
+  return row[b.length];
+}

@@ -1,0 +1,72 @@
+/** @file Tensors that the command line reads from and writes to safetensors files. */
+import { ConfigError } from "../errors.ts";
+import { sizeOf } from "../graph/shape.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+import type { StoredDType } from "../weights/dtype.ts";
+import { readFloats, readTensor } from "../weights/read.ts";
+import { readHeader, type StoredTensor } from "../weights/safetensors.ts";
+import { openSafetensorsWriter, type SafetensorsWriter, writeSafetensors } from "../weights/write.ts";
+
+const floatKinds: readonly StoredDType[] = ["F64", "F32", "F16", "BF16"];
+const integerKinds: readonly StoredDType[] = ["I64", "I32", "I16", "I8", "U8"];
+
+/**
+ * Reads every tensor of a file that the engine can be fed: floats widened or narrowed to float32, integers to int32.
+ * @throws WeightsError for a bad file, ConfigError for types that are neither
+ */
+export async function readTensors(file: string): Promise<Map<string, HostTensor>> {
+  const { tensors } = await readHeader(file);
+  const read = new Map<string, HostTensor>();
+  for (const [name, stored] of tensors) read.set(name, await readHostTensor(stored));
+  return read;
+}
+
+async function readHostTensor(stored: StoredTensor): Promise<HostTensor> {
+  const { name, dtype, shape, file } = stored;
+  if (floatKinds.includes(dtype)) return { dtype: "f32", shape, data: await readFloats(stored) };
+  if (!integerKinds.includes(dtype))
+    throw new ConfigError(`tensor ${name} in ${file} has type ${dtype}; floats and integers can be read`);
+  const values = (await readTensor(stored)) as ArrayLike<number | bigint>;
+  return { dtype: "i32", shape, data: Int32Array.from(values, Number) };
+}
+
+/** The tensor `latents` of a file, with a batch axis added where there is none. */
+export async function readLatents(file: string): Promise<HostTensor> {
+  const latents = (await readTensors(file)).get("latents");
+  if (latents === undefined) throw new ConfigError(`${file} holds no tensor named latents; --save-latents writes one`);
+  return latents.shape.length === 4 ? { ...latents, shape: [1, ...latents.shape] } : latents;
+}
+
+/** Writes latents `[B, F, C, h, w]` under the name `latents`. */
+export async function writeLatents(file: string, { shape, data }: HostTensor): Promise<void> {
+  await writeSafetensors(file, { latents: { dtype: "F32", shape, data: data as Float32Array } });
+}
+
+/** Frames `[F, H, W, 3]` written to a file as they come. */
+export class FramesFile {
+  private readonly writer: SafetensorsWriter;
+  private missing: number;
+
+  private constructor(writer: SafetensorsWriter, elements: number) {
+    this.writer = writer;
+    this.missing = elements;
+  }
+
+  static async create(file: string, shape: readonly number[]): Promise<FramesFile> {
+    const writer = await openSafetensorsWriter(file, [{ name: "frames", dtype: "F32", shape }]);
+    return new FramesFile(writer, sizeOf(shape));
+  }
+
+  async append(values: Float32Array): Promise<void> {
+    this.missing -= values.length;
+    await this.writer.append(values);
+  }
+
+  async close(): Promise<void> {
+    await this.writer.close();
+  }
+
+  async abort(): Promise<void> {
+    await this.writer.abort();
+  }
+}

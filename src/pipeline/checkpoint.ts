@@ -1,0 +1,95 @@
+/** @file An official checkpoint folder: its configurations, its weights and its tokenizer, each opened when asked for. */
+import { access, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseSchedulerConfig, type SchedulerConfig } from "../diffusion/schedule.ts";
+import { ConfigError } from "../errors.ts";
+import { parseT5Config, type T5Config } from "../models/t5/config.ts";
+import { parseTransformerConfig, type TransformerConfig } from "../models/transformer/config.ts";
+import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
+import { openWeights, type WeightSet } from "../weights/checkpoint.ts";
+import { parseJson } from "../weights/json.ts";
+
+/** The pipelines whose folders this package reads. */
+export const pipelineClasses = [
+  "CogVideoXPipeline",
+  "CogVideoXImageToVideoPipeline",
+  "CogVideoXVideoToVideoPipeline",
+  "CogVideoXFunControlPipeline",
+] as const;
+export type PipelineClass = (typeof pipelineClasses)[number];
+
+/** A model's configuration with its weights, mapped and not read. */
+export type Component<C> = { readonly config: C; readonly weights: WeightSet };
+
+/** Everything in a folder that `save_pretrained` of the reference writes. */
+export type Checkpoint = {
+  readonly folder: string;
+  readonly pipelineClass: PipelineClass;
+  readonly scheduler: SchedulerConfig;
+  readonly transformer: Component<TransformerConfig>;
+  readonly vae: Component<VaeConfig>;
+  readonly textEncoder: Component<T5Config>;
+};
+
+/**
+ * Opens a checkpoint folder: reads every configuration and every weight file's header.
+ * @throws ConfigError for a folder that is none, a class nobody knows, a bad configuration; WeightsError for bad files
+ */
+export async function openCheckpoint(folder: string): Promise<Checkpoint> {
+  const pipelineClass = await readPipelineClass(folder);
+  const [transformer, vae, textEncoder, scheduler] = await Promise.all([
+    openComponent(folder, "transformer", parseTransformerConfig),
+    openComponent(folder, "vae", parseVaeConfig),
+    openComponent(folder, "text_encoder", parseT5Config),
+    readScheduler(folder),
+  ]);
+  return { folder, pipelineClass, scheduler, transformer, vae, textEncoder };
+}
+
+/** Opens one model of a checkpoint folder. */
+export async function openComponent<C>(
+  folder: string,
+  name: "transformer" | "vae" | "text_encoder",
+  parse: (json: unknown, source: string) => C,
+): Promise<Component<C>> {
+  await requireCheckpoint(folder);
+  const source = join(folder, name, "config.json");
+  return { config: parse(await readJson(source), source), weights: await openWeights(join(folder, name)) };
+}
+
+/** @throws ConfigError unless the folder holds a `model_index.json` of a known pipeline */
+export async function readPipelineClass(folder: string): Promise<PipelineClass> {
+  await requireCheckpoint(folder);
+  const source = join(folder, "model_index.json");
+  const named = (await readJson(source)) as { _class_name?: unknown } | null;
+  const known = pipelineClasses.find((name) => name === named?._class_name);
+  if (known !== undefined) return known;
+  throw new ConfigError(
+    `${source} names the pipeline ${JSON.stringify(named?._class_name)}; known are ${pipelineClasses.join(", ")}`,
+  );
+}
+
+/** Parses a JSON file. @throws ConfigError naming the file */
+export async function readJson(file: string): Promise<unknown> {
+  const bytes = await readFile(file).catch((cause) => {
+    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}; is the checkpoint complete?`, { cause });
+  });
+  const parsed = parseJson(bytes);
+  if ("problem" in parsed) throw new ConfigError(`${file} ${parsed.problem}; download it again`);
+  return parsed.value;
+}
+
+async function readScheduler(folder: string): Promise<SchedulerConfig> {
+  const source = join(folder, "scheduler", "scheduler_config.json");
+  return parseSchedulerConfig(await readJson(source), source);
+}
+
+async function requireCheckpoint(folder: string): Promise<void> {
+  const file = join(folder, "model_index.json");
+  await access(file).catch((cause) => {
+    throw new ConfigError(
+      `${folder} is not a checkpoint folder: there is no ${file}; give the folder that holds model_index.json`,
+      { cause },
+    );
+  });
+}

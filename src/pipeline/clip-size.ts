@@ -1,0 +1,71 @@
+/** @file The size of a clip: defaults by checkpoint, legal sizes, and the latents that belong to it. */
+import { ConfigError } from "../errors.ts";
+import type { TransformerConfig } from "../models/transformer/config.ts";
+import type { LatentSize } from "../models/transformer/grid.ts";
+
+/** Pixels across one latent, in space. */
+export const SPATIAL_RATIO = 8;
+
+export type ClipSize = { readonly width: number; readonly height: number; readonly frames: number };
+
+/** What is asked for; whatever is missing takes the checkpoint's own value. */
+export type ClipRequest = Partial<ClipSize>;
+
+/** Width and height that CogVideoX 1.5 was made for; its configuration holds the size of a table instead. */
+const SIZE_OF_1_5 = { width: 1360, height: 768 };
+
+/**
+ * The size of the clip to make. Width and height are multiples of 16, frames are 8k + 1.
+ * @throws ConfigError naming the nearest legal values
+ */
+export function clipSize(config: TransformerConfig, request: ClipRequest = {}): ClipSize {
+  const trained = trainedSize(config);
+  const size = {
+    width: request.width ?? trained.width,
+    height: request.height ?? trained.height,
+    frames: request.frames ?? config.sampleFrames,
+  };
+  const unit = SPATIAL_RATIO * config.patch;
+  requireStep("width", size.width, unit, 0);
+  requireStep("height", size.height, unit, 0);
+  requireStep("frames", size.frames, 2 * config.temporalRatio, 1);
+  return size;
+}
+
+/** Frames per second a checkpoint's clips play at: 8 for CogVideoX 1.0, 16 for 1.5. */
+export function trainedFps({ patchT }: TransformerConfig): number {
+  return patchT === null ? 8 : 16;
+}
+
+/** Latents of a clip. CogVideoX 1.5 pads with leading frames to whole temporal patches; they are dropped at decoding. */
+export function latentSize(config: TransformerConfig, { width, height, frames }: ClipSize): LatentSize {
+  const own = latentFrames(config, frames);
+  return { frames: own + leadingFrames(config, own), height: height / SPATIAL_RATIO, width: width / SPATIAL_RATIO };
+}
+
+/** Latent frames that precede the clip so that all of them divide into temporal patches. */
+export function leadingFrames({ patchT }: TransformerConfig, ownFrames: number): number {
+  const temporal = patchT ?? 1;
+  return (temporal - (ownFrames % temporal)) % temporal;
+}
+
+/** Latent frames of a clip without padding. */
+export function latentFrames({ temporalRatio }: TransformerConfig, frames: number): number {
+  return Math.floor((frames - 1) / temporalRatio) + 1;
+}
+
+function trainedSize({ sampleWidth, sampleHeight, patchT }: TransformerConfig): { width: number; height: number } {
+  const isTable = patchT !== null && sampleWidth === 300 && sampleHeight === 300;
+  return isTable ? SIZE_OF_1_5 : { width: sampleWidth * SPATIAL_RATIO, height: sampleHeight * SPATIAL_RATIO };
+}
+
+/** Requires `value` to be `step * k + offset` for a whole k, and more than zero. */
+function requireStep(name: string, value: number, step: number, offset: number): void {
+  const least = offset > 0 ? offset : step;
+  if (Number.isInteger(value) && value >= least && (value - offset) % step === 0) return;
+  const below = Math.max(least, Math.floor((value - offset) / step) * step + offset);
+  const above = below + step;
+  const rule = offset > 0 ? `${step}k + ${offset}` : `a multiple of ${step}`;
+  const nearest = value < least ? `the least is ${least}` : `the nearest are ${below} and ${above}`;
+  throw new ConfigError(`${name} must be ${rule}, got ${value}; ${nearest}`);
+}

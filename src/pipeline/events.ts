@@ -1,0 +1,32 @@
+/** @file What a pipeline says while it works. The command line, the server and tests consume the same events. */
+import type { SamplerState } from "../diffusion/sampler.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+
+export type PipelineEvent =
+  /** The prompt has been turned into hidden states; `truncated` is the text beyond the token limit, if any. */
+  | { readonly kind: "encoded"; readonly truncated: string | null; readonly seconds: number }
+  /** One denoising step is done; `step` counts from 1. `state` is everything a resumed run needs. */
+  | {
+      readonly kind: "step";
+      readonly step: number;
+      readonly steps: number;
+      readonly timestep: number;
+      readonly seconds: number;
+      readonly state: SamplerState;
+    }
+  /** The final latents `[B, F, C, h, w]`, before anything is dropped or decoded. */
+  | { readonly kind: "latents"; readonly latents: HostTensor }
+  /** Decoded frames `[T, H, W, 3]` in [0, 1]; `start` is the index of the first among `total`. */
+  | { readonly kind: "frames"; readonly start: number; readonly total: number; readonly frames: HostTensor }
+  | { readonly kind: "done"; readonly seconds: number };
+
+/** Stages of a run, in order. */
+export type Stage = "text" | "denoise" | "decode";
+
+/** A segment has run: `done` of the `total` segments of this evaluation of a stage. */
+export type SegmentEvent = {
+  readonly stage: Stage;
+  readonly name: string;
+  readonly done: number;
+  readonly total: number;
+};
