@@ -2,7 +2,7 @@
 import { WeightsError } from "../../../errors.ts";
 
 /**
- * `units` is a double-array trie over UTF-8 bytes (darts-clone), whose values are offsets into `replacements`,
+ * `units` is a double-array trie over UTF-8 bytes (darts-clone). Its values are offsets into `replacements`,
  * UTF-8 texts that each end in a zero byte.
  */
 export type CharsMap = { units: Uint32Array; replacements: Uint8Array; source: string };
@@ -49,9 +49,10 @@ export function replaceLongest(map: CharsMap, text: Uint8Array, start: number, o
 }
 
 function pushReplacement(replacements: Uint8Array, start: number, out: number[], source: string) {
-  if (start >= replacements.length)
+  const { length } = replacements;
+  if (start >= length)
     throw new WeightsError(
-      `the precompiled_charsmap in ${source} is broken: a rule points to byte ${start} of ${replacements.length}`,
+      `the precompiled_charsmap in ${source} is broken: a rule points to byte ${start} of ${length}`,
     );
   for (let at = start; replacements[at] !== 0; at++) out.push(replacements[at]);
 }

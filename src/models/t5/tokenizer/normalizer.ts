@@ -41,7 +41,7 @@ function normalize(
   for (let at = 0; at < text.length; ) {
     chunk.length = 0;
     at += takePrefix(text, at, map, userDefined, chunk);
-    // Only a rule that gives exactly one space is dropped at the start, and the dummy prefix comes after those.
+    // Only rules that give exactly one space are dropped at the start; the dummy prefix comes after those.
     if (atStart && spec.removeExtraWhitespaces && chunk.length === 1 && chunk[0] === SPACE) continue;
     if (atStart && spec.addDummyPrefix) out.push(...space);
     atStart = false;
@@ -74,7 +74,7 @@ function pushBytes(text: Uint8Array, start: number, length: number, out: number[
   return length;
 }
 
-/** Bytes of the character at `start`, 0 when it is cut short, which a rule that ends inside a character can do. */
+/** Bytes of the character at `start`; 0 for half a character, which a rule can leave behind. */
 function validCharLength(text: Uint8Array, start: number): number {
   const length = charLength(text[start]);
   if (length === 1) return text[start] < 0x80 ? 1 : 0;
@@ -82,7 +82,7 @@ function validCharLength(text: Uint8Array, start: number): number {
   return length;
 }
 
-/** Appends the chunk, without its leading spaces after a space; gives whether the text now ends in a space. */
+/** Appends the chunk, without leading spaces after a space; gives whether the text now ends in a space. */
 function appendChunk(out: number[], chunk: readonly number[], afterSpace: boolean, space: readonly number[]) {
   let first = 0;
   if (afterSpace) while (first < chunk.length && chunk[first] === SPACE) first++;

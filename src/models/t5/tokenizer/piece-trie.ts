@@ -11,7 +11,7 @@ export type PieceTrie = {
 
 const encoder = new TextEncoder();
 
-/** Builds the trie for `keys`, a list of texts with the ids to give for them. `source` names the file in errors. */
+/** Builds the trie for `keys`, texts with the ids to give for them; `source` names the file in errors. */
 export function buildPieceTrie(
   keys: readonly (readonly [text: string, id: number])[],
   source: string,

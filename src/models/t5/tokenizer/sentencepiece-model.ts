@@ -1,4 +1,4 @@
-/** @file Reads `spiece.model`, the protobuf file in which SentencePiece keeps pieces, scores and normaliser. */
+/** @file Reads `spiece.model`, the protobuf file with the pieces, scores and normaliser. */
 import { WeightsError } from "../../../errors.ts";
 import { broken, type Field, readFields, toFloat } from "./wire-format.ts";
 
@@ -63,8 +63,8 @@ export function parseSentencePieceModel(bytes: Uint8Array, source = "spiece.mode
 }
 
 /**
- * Puts a model together after the checks of SentencePiece itself (ModelInterface::InitializePieces): exactly one
- * unknown piece, no empty and no repeated piece, all 256 byte pieces when bytes are the fallback.
+ * Puts a model together after the checks of SentencePiece itself (ModelInterface::InitializePieces): exactly
+ * one unknown piece, no empty and no repeated piece, all 256 byte pieces when bytes are the fallback.
  */
 export function checkModel(
   pieces: readonly Piece[],

@@ -7,7 +7,7 @@ export type TokenizerConfig = {
   extraIds: number;
   /** Special tokens with explicit ids; empty in files of newer versions. */
   addedTokens: ReadonlyMap<string, number>;
-  /** `model_max_length`, the prompt length in tokens the pipeline was made for; null when the file has none. */
+  /** `model_max_length`, the prompt length in tokens; null when the file has none. */
   maxLength: number | null;
 };
 

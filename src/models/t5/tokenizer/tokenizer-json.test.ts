@@ -1,4 +1,4 @@
-/** @file Reading tokenizer.json: the same ids as from spiece.model, and sentences for files of another kind. */
+/** @file Reading tokenizer.json: the same ids as from spiece.model, sentences for other files. */
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
@@ -11,7 +11,7 @@ const folder = new URL("../../../../test/fixtures/tokenizer/", import.meta.url);
 const read = (name: string) => readFileSync(new URL(name, folder));
 const spiece = parseSentencePieceModel(read("spiece.model"));
 
-/** The file as transformers 5 saves it; the stored one lacks the character map, which is that of spiece.model. */
+/** The file as transformers 5 saves it; the stored one lacks the character map of spiece.model. */
 function openJson() {
   const json = JSON.parse(gunzipSync(read("tokenizer.json.gz")).toString("utf8"));
   json.normalizer.precompiled_charsmap = Buffer.from(spiece.normalizer.charsMap).toString("base64");

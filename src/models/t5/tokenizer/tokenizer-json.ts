@@ -16,8 +16,8 @@ type AddedToken = { id: number; content: string; special: boolean };
 
 /**
  * Reads a parsed `tokenizer.json` of a T5 model, for folders that have no `spiece.model`; go on with
- * `createT5Tokenizer(model, { extraIds: 0, addedTokens })`. Text is then encoded as C++ SentencePiece does; the
- * `tokenizers` library itself breaks exact score ties in another order and normalises whole grapheme clusters.
+ * `createT5Tokenizer(model, { extraIds: 0, addedTokens })`. Text is then encoded as C++ SentencePiece does;
+ * the `tokenizers` library itself breaks score ties in another order and normalises whole grapheme clusters.
  * Throws WeightsError when a part is missing or is none that T5 files have.
  */
 export function readTokenizerJson(json: unknown, source = "tokenizer.json"): TokenizerJson {

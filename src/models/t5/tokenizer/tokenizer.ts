@@ -1,11 +1,11 @@
-/** @file The T5 tokenizer: text to token ids with the end mark, padding and cutting, as the text encoder takes them. */
+/** @file The T5 tokenizer: text to token ids as the text encoder takes them, closed, cut and padded. */
 import { ConfigError, WeightsError } from "../../../errors.ts";
 import { createNormalizer } from "./normalizer.ts";
 import { buildPieceTrie } from "./piece-trie.ts";
 import type { SentencePieceModel } from "./sentencepiece-model.ts";
 import { createUnigramEncoder } from "./unigram.ts";
 
-/** `ids` has exactly the asked length; `truncatedText` is the text that did not fit, null when all of it did. */
+/** `ids` has the asked length; `truncatedText` is the text that did not fit, null when all of it did. */
 export type PaddedTokens = { ids: Int32Array; truncatedText: string | null };
 
 /** Turns prompts into token ids and back. It holds no state: calls do not influence each other. */
@@ -15,8 +15,8 @@ export interface T5Tokenizer {
   /** Token ids of the text, `</s>` at the end; "" gives [1]. */
   encode(text: string): number[];
   /**
-   * Token ids cut or padded with `<pad>` to `maxLength`, 226 for CogVideoX 1.0. A cut text keeps maxLength - 1
-   * pieces and `</s>`. Throws ConfigError when maxLength is no positive integer.
+   * Token ids cut or padded with `<pad>` to `maxLength`, 226 for CogVideoX 1.0. A cut text keeps
+   * maxLength - 1 pieces and `</s>`. Throws ConfigError when maxLength is no positive integer.
    */
   encodePadded(text: string, maxLength: number): PaddedTokens;
   /** Normalised text of the ids, special tokens as they are written. Throws ConfigError for an unknown id. */
@@ -35,8 +35,9 @@ export type T5TokenizerOptions = {
 const encoder = new TextEncoder();
 
 /**
- * Builds a tokenizer that gives the ids of the reference, transformers' T5Tokenizer on SentencePiece, with which
- * the released checkpoints run (version 4, `legacy: true`). Lone surrogates are read as U+FFFD.
+ * Builds a tokenizer that gives the ids of the reference, transformers' T5Tokenizer on SentencePiece, with
+ * which the released checkpoints run (version 4, `legacy: true`). Version 5 differs: it adds `</s>` even to a text
+ * that ends in it, and splits at spaces that SentencePiece does not know. Lone surrogates are read as U+FFFD.
  * Throws WeightsError when the model has no `</s>` or `<pad>`, ConfigError when `extraIds` is no count.
  */
 export function createT5Tokenizer(model: SentencePieceModel, options: T5TokenizerOptions = {}): T5Tokenizer {
@@ -55,7 +56,7 @@ export function createT5Tokenizer(model: SentencePieceModel, options: T5Tokenize
   const decode = (ids: ArrayLike<number>) => decodeIds(model, contents, ids);
 
   return {
-    numTokens: Math.max(model.pieces.length, ...[...contents.keys()].map((id) => id + 1)),
+    numTokens: [...contents.keys()].reduce((most, id) => Math.max(most, id + 1), model.pieces.length),
     encode: (text) => withEos(encodePieces(text)),
     encodePadded(text, maxLength) {
       if (!Number.isInteger(maxLength) || maxLength < 1)
@@ -83,8 +84,8 @@ function collectSpecialTokens(
   extraIds: number,
   addedTokens: ReadonlyMap<string, number> = new Map(),
 ): Map<string, number> {
-  if (!Number.isInteger(extraIds) || extraIds < 0 || extraIds > 1e6)
-    throw new ConfigError(`extraIds must be a count of sentinel tokens such as 100, got ${extraIds}`);
+  if (!Number.isInteger(extraIds) || extraIds < 0 || extraIds > 10_000)
+    throw new ConfigError(`extraIds must be a count of sentinels from 0 to 10000, got ${extraIds}`);
   const tokens = new Map<string, number>();
   for (const name of ["<pad>", "</s>"]) tokens.set(name, findControl(model, name));
   tokens.set(model.pieces[model.unkId].text, model.unkId);

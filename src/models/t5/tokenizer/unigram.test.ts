@@ -1,4 +1,4 @@
-/** @file Ids against C++ SentencePiece: stored ones from version 0.2.3, and live ones from its WebAssembly build. */
+/** @file Ids against C++ SentencePiece: stored ones from version 0.2.3, live ones from WebAssembly. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";

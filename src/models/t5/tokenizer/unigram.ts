@@ -1,4 +1,4 @@
-/** @file Cuts normalised text into the pieces with the highest total score (unigram_model.cc, EncodeOptimized). */
+/** @file Cuts normalised text into the pieces with the highest total score (unigram_model.cc). */
 import { charLength } from "./normalizer.ts";
 import { buildPieceTrie, type PieceTrie } from "./piece-trie.ts";
 import { bytePiece, isMatched, type PieceType, type SentencePieceModel } from "./sentencepiece-model.ts";
@@ -6,7 +6,7 @@ import { bytePiece, isMatched, type PieceType, type SentencePieceModel } from ".
 /** Normalised UTF-8 in, token ids out. */
 export type UnigramEncoder = (text: Uint8Array) => number[];
 
-/** The best way to reach each byte position: the last piece of it, where that piece starts, and the total score. */
+/** The best way to each byte position: its last piece, where that piece starts, and the total score. */
 type Lattice = { ids: Int32Array; starts: Int32Array; scores: Float32Array };
 
 type Unigram = {
@@ -46,12 +46,13 @@ function minNormalScore(model: SentencePieceModel): number {
 
 function bytePieceIds(model: SentencePieceModel): number[] {
   const ids = new Map(model.pieces.map(({ text, type }, id) => [type === "byte" ? text : "", id]));
-  return Array.from({ length: 256 }, (_, byte) => ids.get(bytePiece(byte))!); // checkModel saw that all are there
+  // checkModel has seen that all of them are there.
+  return Array.from({ length: 256 }, (_, byte) => ids.get(bytePiece(byte))!);
 }
 
 /**
- * Viterbi over byte positions. Ties are decided as in the original: pieces are tried in the order of their start,
- * then of their length, sums are rounded to float32, and only a strictly higher sum replaces an earlier one.
+ * Viterbi over byte positions. Ties are decided as in EncodeOptimized: pieces are tried in the order of their
+ * start, then of their length, sums are rounded to float32, and only a higher sum replaces an earlier one.
  * (Versions up to 0.2.1 compared before rounding, which differs in about one of 1,000 random texts.)
  */
 function bestPaths(unigram: Unigram, text: Uint8Array): Lattice {
@@ -99,7 +100,7 @@ function offer({ ids, starts, scores }: Lattice, start: number, end: number, id:
   scores[end] = sum;
 }
 
-/** Walks back from the end; several unknown pieces in a row become one, or their bytes (PopulateSentencePieceText). */
+/** Walks back from the end; unknown pieces in a row become one, or their bytes (PopulateSentencePieceText). */
 function collectIds(lattice: Lattice, text: Uint8Array, unkId: number, byteIds: number[] | null): number[] {
   const reversed: number[] = [];
   let afterUnknown = false;

@@ -1,4 +1,4 @@
-/** @file Reads the protobuf wire format: a message is a list of numbered fields (protobuf.dev, "Encoding"). */
+/** @file Reads the protobuf wire format: a list of numbered fields (protobuf.dev, "Encoding"). */
 import { WeightsError } from "../../../errors.ts";
 
 /** One field as it stands in the file; `number` is set for varints, `bytes` for everything else. */
@@ -18,8 +18,8 @@ const wireTypes: readonly (WireType | undefined)[] = [
 const noBytes = new Uint8Array(0);
 
 /**
- * The fields of `message` in file order. Varints keep their low 32 bits, which is exact for the bool, enum and
- * int32 fields of SentencePiece. Throws WeightsError with `source` in the sentence when the bytes are no message.
+ * The fields of `message` in file order. Varints keep their low 32 bits, which is exact for the bool, enum
+ * and int32 fields of SentencePiece. Throws WeightsError, which names `source`, when the bytes are no message.
  */
 export function* readFields(message: Uint8Array, source: string): Generator<Field> {
   const cursor = { at: 0 };
