@@ -1,5 +1,11 @@
 /** @file What a command is. */
-import { describeOptions, type OptionTable, type OptionValues, type Positionals, parseOptions } from "./options.ts";
+import {
+  describeOptions,
+  type OptionTable,
+  type OptionValues,
+  type Positionals,
+  parseOptions,
+} from "./options.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** What every command can use while it runs. */
@@ -38,7 +44,14 @@ export function command<T extends OptionTable>(spec: {
 /** The help text of one command. */
 export function commandHelp({ name, about, positionals, options }: Command): string {
   const usage = ["cogvideox", name, ...positionals, "[options]"].join(" ");
-  return [`${about}.`, "", `Usage: ${usage}`, "", "Options:", ...describeOptions({ ...options, ...commonOptions })].join("\n");
+  return [
+    `${about}.`,
+    "",
+    `Usage: ${usage}`,
+    "",
+    "Options:",
+    ...describeOptions({ ...options, ...commonOptions }),
+  ].join("\n");
 }
 
 /** Options that every command has. */

@@ -33,11 +33,20 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-async function dispatch([name, ...args]: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<void> {
+async function dispatch(
+  [name, ...args]: readonly string[],
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
   const command = commands.find((candidate) => candidate.name === name);
   if (command === undefined) {
-    const near = nearest(name, commands.map((candidate) => candidate.name));
-    throw new ConfigError(`unknown command ${name}${near ? `; did you mean ${near}?` : "; see cogvideox --help"}`);
+    const near = nearest(
+      name,
+      commands.map((candidate) => candidate.name),
+    );
+    throw new ConfigError(
+      `unknown command ${name}${near ? `; did you mean ${near}?` : "; see cogvideox --help"}`,
+    );
   }
   if (args.includes("--help") || args.includes("-h")) process.stdout.write(`${commandHelp(command)}\n`);
   else await command.run(args, { terminal, signal });
@@ -45,7 +54,8 @@ async function dispatch([name, ...args]: readonly string[], terminal: Terminal, 
 
 function report(error: Error, terminal: Terminal): number {
   const cancelled = error instanceof CancelledError;
-  const expected = cancelled || error.name.endsWith("Error") && error.name !== "Error" && error.name !== "TypeError";
+  const expected =
+    cancelled || (error.name.endsWith("Error") && error.name !== "Error" && error.name !== "TypeError");
   terminal.say(cancelled ? error.message : `error: ${error.message}`);
   if (!expected || process.env.DEBUG) terminal.say(error.stack ?? "");
   terminal.emit({ event: "error", name: error.name, message: error.message });
@@ -63,7 +73,10 @@ function watchInterrupts(terminal: Terminal): { readonly signal: AbortSignal; st
   };
   const signals = ["SIGINT", "SIGTERM"] as const;
   for (const name of signals) process.on(name, interrupt);
-  return { signal: controller.signal, stop: () => signals.forEach((name) => void process.off(name, interrupt)) };
+  return {
+    signal: controller.signal,
+    stop: () => signals.forEach((name) => void process.off(name, interrupt)),
+  };
 }
 
 function overview(): string {

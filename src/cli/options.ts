@@ -43,19 +43,27 @@ export function parseOptions<T extends OptionTable>(
   ]);
   let parsed: ReturnType<typeof parseArgs>;
   try {
-    parsed = parseArgs({ args: joinNegatives(args, table), options: Object.fromEntries(specs), allowPositionals: true });
+    parsed = parseArgs({
+      args: joinNegatives(args, table),
+      options: Object.fromEntries(specs),
+      allowPositionals: true,
+    });
   } catch (error) {
     throw new ConfigError(explain(error as Error & { code?: string }, table));
   }
   checkPositionals(parsed.positionals, positionals);
-  const entries = Object.entries(table).map(([name, spec]) => [name, readValue(name, spec, parsed.values[name])]);
+  const entries = Object.entries(table).map(([name, spec]) => [
+    name,
+    readValue(name, spec, parsed.values[name]),
+  ]);
   return { values: Object.fromEntries(entries) as OptionValues<T>, positionals: parsed.positionals };
 }
 
 /** Lines of help for a table, one option each. */
 export function describeOptions(table: OptionTable): string[] {
   const rows = Object.entries(table).map(([name, { kind, about, value, choices, short }]) => {
-    const operand = kind === "flag" ? "" : ` ${choices?.join("|") ?? value ?? (kind === "text" ? "TEXT" : "N")}`;
+    const operand =
+      kind === "flag" ? "" : ` ${choices?.join("|") ?? value ?? (kind === "text" ? "TEXT" : "N")}`;
     return { left: `${short ? `-${short}, ` : "    "}--${name}${operand}`, about };
   });
   const width = Math.min(36, Math.max(...rows.map((row) => row.left.length)));
@@ -74,7 +82,11 @@ function joinNegatives(args: readonly string[], table: OptionTable): string[] {
   return joined;
 }
 
-function readValue(name: string, { kind, choices }: OptionSpec, raw: unknown): string | number | boolean | undefined {
+function readValue(
+  name: string,
+  { kind, choices }: OptionSpec,
+  raw: unknown,
+): string | number | boolean | undefined {
   if (raw === undefined || kind === "flag") return raw as boolean | undefined;
   const text = String(raw);
   if (kind === "text") {
@@ -92,7 +104,8 @@ function readValue(name: string, { kind, choices }: OptionSpec, raw: unknown): s
 
 function checkPositionals(given: readonly string[], names: Positionals): void {
   const required = names.filter((name) => !name.startsWith("["));
-  if (given.length < required.length) throw new ConfigError(`${required[given.length]} is missing; see --help`);
+  if (given.length < required.length)
+    throw new ConfigError(`${required[given.length]} is missing; see --help`);
   if (given.length > names.length)
     throw new ConfigError(
       `unexpected argument ${JSON.stringify(given[names.length])}; put a prompt of several words in quotes`,

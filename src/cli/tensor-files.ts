@@ -1,6 +1,7 @@
 /** @file Tensors that the command line reads from and writes to safetensors files. */
+import { access, constants } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { ConfigError } from "../errors.ts";
-import { sizeOf } from "../graph/shape.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { StoredDType } from "../weights/dtype.ts";
 import { readFloats, readTensor } from "../weights/read.ts";
@@ -33,8 +34,17 @@ async function readHostTensor(stored: StoredTensor): Promise<HostTensor> {
 /** The tensor `latents` of a file, with a batch axis added where there is none. */
 export async function readLatents(file: string): Promise<HostTensor> {
   const latents = (await readTensors(file)).get("latents");
-  if (latents === undefined) throw new ConfigError(`${file} holds no tensor named latents; --save-latents writes one`);
+  if (latents === undefined)
+    throw new ConfigError(`${file} holds no tensor named latents; --save-latents writes one`);
   return latents.shape.length === 4 ? { ...latents, shape: [1, ...latents.shape] } : latents;
+}
+
+/** @throws ConfigError unless a file of this name can be made */
+export async function requireWritable(file: string): Promise<void> {
+  const folder = dirname(resolve(file));
+  await access(folder, constants.W_OK).catch((cause) => {
+    throw new ConfigError(`cannot write ${file}: the folder ${folder} is missing or not writable`, { cause });
+  });
 }
 
 /** Writes latents `[B, F, C, h, w]` under the name `latents`. */
@@ -45,20 +55,17 @@ export async function writeLatents(file: string, { shape, data }: HostTensor): P
 /** Frames `[F, H, W, 3]` written to a file as they come. */
 export class FramesFile {
   private readonly writer: SafetensorsWriter;
-  private missing: number;
 
-  private constructor(writer: SafetensorsWriter, elements: number) {
+  private constructor(writer: SafetensorsWriter) {
     this.writer = writer;
-    this.missing = elements;
   }
 
   static async create(file: string, shape: readonly number[]): Promise<FramesFile> {
     const writer = await openSafetensorsWriter(file, [{ name: "frames", dtype: "F32", shape }]);
-    return new FramesFile(writer, sizeOf(shape));
+    return new FramesFile(writer);
   }
 
   async append(values: Float32Array): Promise<void> {
-    this.missing -= values.length;
     await this.writer.append(values);
   }
 

@@ -21,7 +21,8 @@ export function processTerminal(json: boolean): Terminal {
     say: (line) => void process.stderr.write(`${clear}${line}\n`),
     print: (line) => void (json || process.stdout.write(`${line}\n`)),
     emit: (event) => void (json && process.stdout.write(`${JSON.stringify(event)}\n`)),
-    progress: (line) => void (live && process.stderr.write(`${clear}${line.slice(0, process.stderr.columns ?? 80)}`)),
+    progress: (line) =>
+      void (live && process.stderr.write(`${clear}${line.slice(0, process.stderr.columns ?? 80)}`)),
   };
 }
 
@@ -40,7 +41,9 @@ export class Progress {
 
   segment({ stage, name, done, total }: SegmentEvent): void {
     const where = stage === "denoise" && this.steps > 0 ? ` step ${this.step + 1}/${this.steps}` : "";
-    this.terminal.progress(`${stageNames[stage]}${where} ${bar(done / total)} ${done}/${total} ${name}${this.eta()}`);
+    this.terminal.progress(
+      `${stageNames[stage]}${where} ${bar(done / total)} ${done}/${total} ${name}${this.eta()}`,
+    );
   }
 
   /** Counts a finished step and says so. */

@@ -72,7 +72,9 @@ export async function readPipelineClass(folder: string): Promise<PipelineClass> 
 /** Parses a JSON file. @throws ConfigError naming the file */
 export async function readJson(file: string): Promise<unknown> {
   const bytes = await readFile(file).catch((cause) => {
-    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}; is the checkpoint complete?`, { cause });
+    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}; is the checkpoint complete?`, {
+      cause,
+    });
   });
   const parsed = parseJson(bytes);
   if ("problem" in parsed) throw new ConfigError(`${file} ${parsed.problem}; download it again`);

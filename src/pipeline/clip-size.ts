@@ -40,7 +40,11 @@ export function trainedFps({ patchT }: TransformerConfig): number {
 /** Latents of a clip. CogVideoX 1.5 pads with leading frames to whole temporal patches; they are dropped at decoding. */
 export function latentSize(config: TransformerConfig, { width, height, frames }: ClipSize): LatentSize {
   const own = latentFrames(config, frames);
-  return { frames: own + leadingFrames(config, own), height: height / SPATIAL_RATIO, width: width / SPATIAL_RATIO };
+  return {
+    frames: own + leadingFrames(config, own),
+    height: height / SPATIAL_RATIO,
+    width: width / SPATIAL_RATIO,
+  };
 }
 
 /** Latent frames that precede the clip so that all of them divide into temporal patches. */
@@ -54,7 +58,10 @@ export function latentFrames({ temporalRatio }: TransformerConfig, frames: numbe
   return Math.floor((frames - 1) / temporalRatio) + 1;
 }
 
-function trainedSize({ sampleWidth, sampleHeight, patchT }: TransformerConfig): { width: number; height: number } {
+function trainedSize({ sampleWidth, sampleHeight, patchT }: TransformerConfig): {
+  width: number;
+  height: number;
+} {
   const isTable = patchT !== null && sampleWidth === 300 && sampleHeight === 300;
   return isTable ? SIZE_OF_1_5 : { width: sampleWidth * SPATIAL_RATIO, height: sampleHeight * SPATIAL_RATIO };
 }

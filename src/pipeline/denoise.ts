@@ -32,7 +32,11 @@ export async function* denoise(
 }
 
 /** The model's prediction at the state's timestep, with guidance applied in float32. */
-async function predict(run: DenoiseRun, { latents, step }: SamplerState, hooks: RunHooks): Promise<Float32Array> {
+async function predict(
+  run: DenoiseRun,
+  { latents, step }: SamplerState,
+  hooks: RunHooks,
+): Promise<Float32Array> {
   const { denoiser, plan, guidance, text, shape } = run;
   const copies = isGuided(guidance) ? 2 : 1;
   const timestep = plan.timesteps[step];

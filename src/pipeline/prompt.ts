@@ -24,10 +24,15 @@ export async function loadTokenizer(folder: string): Promise<T5Tokenizer> {
   if (await exists(at("spiece.model")))
     return createT5Tokenizer(parseSentencePieceModel(await readFile(at("spiece.model"))), options);
   if (await exists(at("tokenizer.json"))) {
-    const { model, addedTokens } = readTokenizerJson(await readJson(at("tokenizer.json")), at("tokenizer.json"));
+    const { model, addedTokens } = readTokenizerJson(
+      await readJson(at("tokenizer.json")),
+      at("tokenizer.json"),
+    );
     return createT5Tokenizer(model, { extraIds: 0, addedTokens });
   }
-  throw new ConfigError(`${join(folder, "tokenizer")} holds neither spiece.model nor tokenizer.json; download it again`);
+  throw new ConfigError(
+    `${join(folder, "tokenizer")} holds neither spiece.model nor tokenizer.json; download it again`,
+  );
 }
 
 /** Tokenizes every text to `length` ids: cut, closed with `</s>`, filled up with pads. */

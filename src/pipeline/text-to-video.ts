@@ -1,8 +1,9 @@
 /** @file Text to video: prompt in, events out, the last of them the frames. */
+
+import { type Guidance, isGuided } from "../diffusion/guidance.ts";
 import { createRng, drawNormals } from "../diffusion/noise.ts";
 import { startRun } from "../diffusion/sampler.ts";
 import { type SamplerChoice, samplerFor } from "../diffusion/sampler-for.ts";
-import { type Guidance, isGuided } from "../diffusion/guidance.ts";
 import { ConfigError } from "../errors.ts";
 import { sameShape, showShape, sizeOf } from "../graph/shape.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
@@ -44,7 +45,10 @@ export const defaults = { negativePrompt: "", steps: 50, guidance: 6, seed: 0 } 
  * decoded, "done". Dropping the generator or firing `signal` stops the work at the next segment.
  * @throws ConfigError for impossible options, CancelledError after `signal`, WeightsError, SessionError
  */
-export async function* textToVideo(pipeline: Pipeline, options: TextToVideoOptions): AsyncGenerator<PipelineEvent> {
+export async function* textToVideo(
+  pipeline: Pipeline,
+  options: TextToVideoOptions,
+): AsyncGenerator<PipelineEvent> {
   const started = performance.now();
   const latents = yield* makeLatents(pipeline, options);
   yield { kind: "latents", latents };
@@ -75,7 +79,11 @@ async function* makeLatents(
   const guidance: Guidance = { scale, dynamic: options.dynamicGuidance ?? false };
   const text = yield* encodePrompts(pipeline, options, isGuided(guidance));
   const [batch, textLength] = text.shape;
-  const denoiser = new Denoiser(pipeline.engine, config, checkpoint.transformer.weights, { ...size, batch, textLength });
+  const denoiser = new Denoiser(pipeline.engine, config, checkpoint.transformer.weights, {
+    ...size,
+    batch,
+    textLength,
+  });
   try {
     const run = { denoiser, sampler, plan, guidance, text, shape };
     const hooks = { signal: options.signal, onSegment: listener(options, "denoise") };
@@ -84,7 +92,14 @@ async function* makeLatents(
     for await (state of denoise(run, state, hooks)) {
       const { step } = state;
       const timestep = plan.timesteps[step - 1];
-      yield { kind: "step", step, steps: plan.timesteps.length, timestep, seconds: secondsSince(before), state };
+      yield {
+        kind: "step",
+        step,
+        steps: plan.timesteps.length,
+        timestep,
+        seconds: secondsSince(before),
+        state,
+      };
       before = performance.now();
     }
     return { dtype: "f32", shape, data: state.latents };
@@ -100,7 +115,9 @@ async function* encodePrompts(
 ): AsyncGenerator<PipelineEvent, HostTensor> {
   const started = performance.now();
   const { maxTextLength } = checkpoint.transformer.config;
-  const texts = guided ? [options.negativePrompt ?? defaults.negativePrompt, options.prompt] : [options.prompt];
+  const texts = guided
+    ? [options.negativePrompt ?? defaults.negativePrompt, options.prompt]
+    : [options.prompt];
   const { ids, truncated } = tokenize(tokenizer, texts, maxTextLength);
   const hooks = { signal: options.signal, onSegment: listener(options, "text") };
   const states = await encodeTokens(engine, checkpoint, ids, hooks);
@@ -125,7 +142,9 @@ function requirePrompt({ prompt, steps, latents }: TextToVideoOptions): void {
 
 function decodableLatents({ checkpoint }: Pipeline, { latents }: TextToVideoOptions): HostTensor {
   if (latents === undefined)
-    throw new ConfigError("steps is 0, which only decodes latents, but no latents were given; steps must be 1 to 1000");
+    throw new ConfigError(
+      "steps is 0, which only decodes latents, but no latents were given; steps must be 1 to 1000",
+    );
   const channels = checkpoint.transformer.config.outChannels;
   if (latents.shape.length !== 5 || latents.shape[2] !== channels || latents.shape[0] !== 1)
     throw new ConfigError(

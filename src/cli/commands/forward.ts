@@ -58,7 +58,10 @@ export const forward = command({
     const inputs = values.inputs ? await readTensors(values.inputs) : new Map<string, HostTensor>();
     const engine = new Engine(engineOptions(values));
     try {
-      await write(values.output, await timed(context, () => model({ engine, folder, inputs, values, signal: context.signal })));
+      await write(
+        values.output,
+        await timed(context, () => model({ engine, folder, inputs, values, signal: context.signal })),
+      );
     } finally {
       await engine.close();
     }
@@ -79,27 +82,52 @@ async function runTransformer({ engine, folder, inputs, signal }: Job): Promise<
   const latents = need(inputs, "hidden_states", 5);
   const text = need(inputs, "encoder_hidden_states", 3);
   const [batch, frames, , height, width] = latents.shape;
-  const denoiser = new Denoiser(engine, config, weights, { batch, frames, height, width, textLength: text.shape[1] });
+  const denoiser = new Denoiser(engine, config, weights, {
+    batch,
+    frames,
+    height,
+    width,
+    textLength: text.shape[1],
+  });
   const timestep = spread(need(inputs, "timestep", 1), batch);
   const ofs = inputs.has("ofs") ? spread(need(inputs, "ofs", 1), batch) : undefined;
   return { sample: await denoiser.predict({ latents, text, timestep, ofs }, { signal }) };
 }
 
-async function runEncoder({ engine, folder, inputs, values, signal }: Job): Promise<Record<string, HostTensor>> {
+async function runEncoder({
+  engine,
+  folder,
+  inputs,
+  values,
+  signal,
+}: Job): Promise<Record<string, HostTensor>> {
   const { config, weights } = await openComponent(folder, "vae", parseVaeConfig);
   const encoder = new VideoEncoder(engine, config, weights, { tiling: values.tiling ?? false });
   return { moments: await encoder.encode(need(inputs, "sample", 5), { signal }) };
 }
 
-async function runDecoder({ engine, folder, inputs, values, signal }: Job): Promise<Record<string, HostTensor>> {
+async function runDecoder({
+  engine,
+  folder,
+  inputs,
+  values,
+  signal,
+}: Job): Promise<Record<string, HostTensor>> {
   const { config, weights } = await openComponent(folder, "vae", parseVaeConfig);
   const decoder = new VideoDecoder(engine, config, weights, { tiling: values.tiling ?? false });
   return { sample: await decoder.decode(need(inputs, "latents", 5), { signal }) };
 }
 
-async function runTextEncoder({ engine, folder, inputs, values, signal }: Job): Promise<Record<string, HostTensor>> {
+async function runTextEncoder({
+  engine,
+  folder,
+  inputs,
+  values,
+  signal,
+}: Job): Promise<Record<string, HostTensor>> {
   const { config, weights } = await openComponent(folder, "text_encoder", parseT5Config);
-  const ids = values.prompt === undefined ? need(inputs, "input_ids", 2) : await promptIds(folder, values.prompt);
+  const ids =
+    values.prompt === undefined ? need(inputs, "input_ids", 2) : await promptIds(folder, values.prompt);
   const [batch, length] = ids.shape;
   const encoder = new TextEncoder(engine, config, weights, batch, length);
   return { last_hidden_state: await encoder.encode(ids, { signal }) };
@@ -127,6 +155,9 @@ function spread({ data }: HostTensor, batch: number): number[] {
 }
 
 async function write(file: string, outputs: Record<string, HostTensor>): Promise<void> {
-  const tensors = Object.entries(outputs).map(([name, { shape, data }]) => [name, { dtype: "F32" as const, shape, data }]);
+  const tensors = Object.entries(outputs).map(([name, { shape, data }]) => [
+    name,
+    { dtype: "F32" as const, shape, data },
+  ]);
   await writeSafetensors(file, Object.fromEntries(tensors));
 }

@@ -2,23 +2,28 @@
 import { randomInt } from "node:crypto";
 import { resolve } from "node:path";
 import { ConfigError } from "../../errors.ts";
-import { interleavedToRgb } from "../../media/frames.ts";
-import { createVideoWriter, type VideoWriter } from "../../media/write.ts";
-import { clipSize, trainedFps } from "../../pipeline/clip-size.ts";
+import { formatOf } from "../../media/formats.ts";
+import { clipSize, SPATIAL_RATIO, trainedFps } from "../../pipeline/clip-size.ts";
 import type { PipelineEvent } from "../../pipeline/events.ts";
 import { loadPipeline, type Pipeline } from "../../pipeline/pipeline.ts";
+import { FrameWriter } from "../../pipeline/save-video.ts";
 import { defaults, type TextToVideoOptions, textToVideo } from "../../pipeline/text-to-video.ts";
 import { readMemory } from "../../runtime/memory.ts";
 import { devices } from "../../runtime/protocol.ts";
 import { type Context, command } from "../command.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
-import { FramesFile, readLatents, writeLatents } from "../tensor-files.ts";
+import { FramesFile, readLatents, requireWritable, writeLatents } from "../tensor-files.ts";
 import { duration, Progress } from "../terminal.ts";
 import { version } from "../version.ts";
 
 const options = {
   model: { kind: "text", value: "DIR", about: "checkpoint folder in the official layout" },
-  output: { kind: "text", short: "o", value: "FILE", about: "video to write: .mp4, .webm, .gif, .webp, or a folder ending in -png" },
+  output: {
+    kind: "text",
+    short: "o",
+    value: "FILE",
+    about: "video to write: .mp4, .webm, .gif, .webp, or a folder ending in -png",
+  },
   negative: { kind: "text", about: "what the video should stay away from" },
   width: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
   height: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
@@ -74,6 +79,7 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
   };
   const sink = new ClipSink(pipeline, request, values);
   try {
+    await sink.open(pixelSize(pipeline, request));
     for await (const event of textToVideo(pipeline, request)) {
       announce(event, request, progress, context);
       if (event.kind === "latents" && values["save-latents"])
@@ -87,12 +93,27 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
   }
 }
 
+/** Width and height of the frames to come. */
+function pixelSize({ checkpoint }: Pipeline, request: TextToVideoOptions) {
+  if (request.steps !== 0 || request.latents === undefined)
+    return clipSize(checkpoint.transformer.config, request);
+  const [height, width] = request.latents.shape.slice(-2);
+  return { width: width * SPATIAL_RATIO, height: height * SPATIAL_RATIO };
+}
+
 /** Tells people and programs what happened. */
-function announce(event: PipelineEvent, { prompt }: TextToVideoOptions, progress: Progress, { terminal }: Context): void {
+function announce(
+  event: PipelineEvent,
+  { prompt }: TextToVideoOptions,
+  progress: Progress,
+  { terminal }: Context,
+): void {
   switch (event.kind) {
     case "encoded":
       if (event.truncated !== null)
-        terminal.say(`warning: the prompt is too long for this model; this part is ignored: ${event.truncated}`);
+        terminal.say(
+          `warning: the prompt is too long for this model; this part is ignored: ${event.truncated}`,
+        );
       terminal.emit({ event: "encoded", prompt, truncated: event.truncated, seconds: event.seconds });
       break;
     case "step": {
@@ -102,11 +123,21 @@ function announce(event: PipelineEvent, { prompt }: TextToVideoOptions, progress
       break;
     }
     case "frames":
-      terminal.emit({ event: "frames", start: event.start, count: event.frames.shape[0], total: event.total });
+      terminal.emit({
+        event: "frames",
+        start: event.start,
+        count: event.frames.shape[0],
+        total: event.total,
+      });
   }
 }
 
-async function finish(sink: ClipSink, seconds: number, { seed }: TextToVideoOptions, { terminal }: Context): Promise<void> {
+async function finish(
+  sink: ClipSink,
+  seconds: number,
+  { seed }: TextToVideoOptions,
+  { terminal }: Context,
+): Promise<void> {
   const output = await sink.finish();
   const peakRssMiB = Math.round(readMemory().peak / 2 ** 20);
   terminal.say(`done in ${duration(seconds)}, at most ${peakRssMiB} MiB of memory, seed ${seed}`);
@@ -117,40 +148,43 @@ async function finish(sink: ClipSink, seconds: number, { seed }: TextToVideoOpti
 /** Where decoded frames go: the video file and, if asked for, a file of floats. Nothing is left behind by `abort`. */
 class ClipSink {
   private readonly output: string;
-  private readonly options: { readonly fps: number; readonly recipe: unknown };
+  private readonly video: FrameWriter;
   private readonly framesFile: string | undefined;
-  private video: VideoWriter | null = null;
+  private readonly extraFiles: readonly string[];
   private floats: FramesFile | null = null;
 
   constructor(pipeline: Pipeline, request: TextToVideoOptions, values: Values) {
     const { config } = pipeline.checkpoint.transformer;
     this.output = resolve(values.output ?? `video-${request.seed}.mp4`);
-    this.options = { fps: values.fps ?? trainedFps(config), recipe: recipeOf(pipeline, request) };
+    formatOf(values.output ?? this.output);
+    const fps = values.fps ?? trainedFps(config);
+    this.video = new FrameWriter(this.output, { fps, recipe: recipeOf(pipeline, request) });
     this.framesFile = values["save-frames"];
+    this.extraFiles = [values["save-frames"], values["save-latents"]].filter((file) => file !== undefined);
+  }
+
+  /** Everything that will be written is opened or tried now; hours of work should not end at a folder's permissions. */
+  async open({ width, height }: { readonly width: number; readonly height: number }): Promise<void> {
+    for (const file of this.extraFiles) await requireWritable(file);
+    await this.video.open(width, height);
   }
 
   async write({ frames, total }: Extract<PipelineEvent, { kind: "frames" }>): Promise<void> {
-    const [count, height, width] = frames.shape;
-    const values = frames.data as Float32Array;
-    this.video ??= await createVideoWriter(this.output, { ...this.options, width, height });
-    if (this.framesFile) {
-      this.floats ??= await FramesFile.create(this.framesFile, [total, height, width, 3]);
-      await this.floats.append(values);
-    }
-    const rgb = interleavedToRgb(values, { frames: count, height, width });
-    const stride = height * width * 3;
-    for (let i = 0; i < count; i++) await this.video.write(rgb.subarray(i * stride, (i + 1) * stride));
+    await this.video.write(frames);
+    if (this.framesFile === undefined) return;
+    this.floats ??= await FramesFile.create(this.framesFile, [total, ...frames.shape.slice(1)]);
+    await this.floats.append(frames.data as Float32Array);
   }
 
   async finish(): Promise<string> {
     await this.floats?.close();
-    await this.video?.finish();
+    await this.video.finish();
     return this.output;
   }
 
   async abort(): Promise<void> {
     await this.floats?.abort();
-    await this.video?.abort();
+    await this.video.abort();
   }
 }
 
@@ -177,7 +211,9 @@ function recipeOf({ checkpoint }: Pipeline, request: TextToVideoOptions): Readon
 /** @throws ConfigError when no model is named */
 export function requireModel({ model }: { readonly model: string | undefined }): string {
   if (model !== undefined) return model;
-  throw new ConfigError("no model is named; give --model and the folder of a checkpoint (the one with model_index.json)");
+  throw new ConfigError(
+    "no model is named; give --model and the folder of a checkpoint (the one with model_index.json)",
+  );
 }
 
 /** Engine options of the commands that have --device and --threads. */

@@ -1,0 +1,72 @@
+/** @file Latents to frames, chunk by chunk as they are decoded. */
+import type { TransformerConfig } from "../models/transformer/config.ts";
+import type { Engine } from "../runtime/engine.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { leadingFrames } from "./clip-size.ts";
+import type { RunHooks } from "./denoiser.ts";
+import type { PipelineEvent } from "./events.ts";
+import { VideoDecoder } from "./video-decoder.ts";
+
+/** How the VAE works through a clip. */
+export type DecodeOptions = RunHooks & {
+  /** Overlapping spatial tiles: less memory, slightly different pixels. */
+  readonly tiling?: boolean;
+};
+
+/** Decodes `[1, F, C, h, w]` as the transformer leaves them: padding frames are dropped, the scale is undone. */
+export async function* decodeLatents(
+  engine: Engine,
+  { transformer, vae }: Pick<Checkpoint, "transformer" | "vae">,
+  latents: HostTensor,
+  { tiling = false, ...hooks }: DecodeOptions = {},
+): AsyncGenerator<Extract<PipelineEvent, { kind: "frames" }>> {
+  const { scalingFactor } = vae.config;
+  const unscaled = channelsFirst(latents, paddingFrames(transformer.config, latents), 1 / scalingFactor);
+  const decoder = new VideoDecoder(engine, vae.config, vae.weights, { tiling });
+  const total = decoder.framesOf(unscaled.shape[2]);
+  let start = 0;
+  for await (const pixels of decoder.decodeStream(unscaled, hooks)) {
+    const frames = framesLast(pixels);
+    yield { kind: "frames", start, total, frames };
+    start += frames.shape[0];
+  }
+}
+
+/**
+ * Latent frames that were put before the clip to fill temporal patches. Clips have an odd number of latent frames, so
+ * an even number means that there are some.
+ */
+function paddingFrames(config: TransformerConfig, { shape }: HostTensor): number {
+  return shape[1] % 2 === 0 ? leadingFrames(config, shape[1] - 1) : 0;
+}
+
+/** `[1, F, C, h, w]` to `[1, C, F - skip, h, w]`, multiplied by `factor`. */
+function channelsFirst({ shape, data }: HostTensor, skip: number, factor: number): HostTensor {
+  const [, frames, channels, height, width] = shape;
+  const plane = height * width;
+  const kept = frames - skip;
+  const source = data as Float32Array;
+  const out = new Float32Array(channels * kept * plane);
+  for (let f = 0; f < kept; f++)
+    for (let c = 0; c < channels; c++) {
+      const from = ((f + skip) * channels + c) * plane;
+      const to = (c * kept + f) * plane;
+      for (let i = 0; i < plane; i++) out[to + i] = source[from + i] * Math.fround(factor);
+    }
+  return { dtype: "f32", shape: [1, channels, kept, height, width], data: out };
+}
+
+/** Pixels `[1, 3, T, H, W]` in [-1, 1] to frames `[T, H, W, 3]` in [0, 1]. */
+function framesLast({ shape, data }: HostTensor): HostTensor {
+  const [, , frames, height, width] = shape;
+  const plane = frames * height * width;
+  const source = data as Float32Array;
+  const out = new Float32Array(plane * 3);
+  for (let c = 0; c < 3; c++)
+    for (let i = 0; i < plane; i++) {
+      const value = Math.fround(Math.fround(source[c * plane + i] * 0.5) + 0.5);
+      out[i * 3 + c] = value < 0 ? 0 : value > 1 ? 1 : value;
+    }
+  return { dtype: "f32", shape: [frames, height, width, 3], data: out };
+}
