@@ -36,8 +36,8 @@ const encoder = new TextEncoder();
 
 /**
  * Builds a tokenizer that gives the ids of the reference, transformers' T5Tokenizer on SentencePiece, with
- * which the released checkpoints run (version 4, `legacy: true`). Version 5 differs: it adds `</s>` even to a text
- * that ends in it, and splits at spaces that SentencePiece does not know. Lone surrogates are read as U+FFFD.
+ * which the released checkpoints run (version 4, `legacy: true`). Version 5 differs: it adds `</s>` even to a
+ * text that ends in it, and splits at spaces that SentencePiece does not know. Lone surrogates are read as U+FFFD.
  * Throws WeightsError when the model has no `</s>` or `<pad>`, ConfigError when `extraIds` is no count.
  */
 export function createT5Tokenizer(model: SentencePieceModel, options: T5TokenizerOptions = {}): T5Tokenizer {

@@ -19,7 +19,7 @@ const noBytes = new Uint8Array(0);
 
 /**
  * The fields of `message` in file order. Varints keep their low 32 bits, which is exact for the bool, enum
- * and int32 fields of SentencePiece. Throws WeightsError, which names `source`, when the bytes are no message.
+ * and int32 fields of SentencePiece. Throws WeightsError, which names `source`, when this is no message.
  */
 export function* readFields(message: Uint8Array, source: string): Generator<Field> {
   const cursor = { at: 0 };
