@@ -18,6 +18,17 @@ export const t5Aliases: readonly (readonly string[])[] = [["shared.weight", "enc
 
 const parameterDTypes: readonly StoredDType[] = ["F32", "F16", "BF16"];
 
+/** How a model's parameters and a checkpoint's tensors differ; the lists hold names ready for a message. */
+export type KeyComparison = {
+  /** The stored tensor of every declared parameter that has one, by declared name. */
+  readonly matched: ReadonlyMap<string, StoredTensor>;
+  readonly missing: readonly string[];
+  readonly unexpected: readonly string[];
+  readonly misshapen: readonly string[];
+  /** Parameters that are stored as something else than F32, F16 or BF16. */
+  readonly mistyped: readonly string[];
+};
+
 /**
  * Finds the stored tensor of every declared parameter; the keys of the result are those of `declared`.
  *
@@ -27,8 +38,29 @@ const parameterDTypes: readonly StoredDType[] = ["F32", "F16", "BF16"];
 export function checkKeys(
   declared: ReadonlyMap<string, readonly number[]>,
   found: WeightSet,
-  { ignore = [], aliases = [] }: KeyOptions = {},
+  options: KeyOptions = {},
 ): ReadonlyMap<string, StoredTensor> {
+  const { matched, missing, unexpected, misshapen, mistyped } = compareKeys(declared, found, options);
+  const faults = [
+    fault("missing", missing),
+    fault("unexpected", unexpected),
+    fault("misshapen", misshapen),
+    fault("not of dtype F32, F16 or BF16", mistyped),
+  ].filter((text) => text !== undefined);
+  if (faults.length > 0)
+    throw new WeightsError(
+      `the weights in ${found.folder} do not fit the model: ${faults.join("; ")}. ` +
+        "Use the weights and the config.json of the same checkpoint",
+    );
+  return matched;
+}
+
+/** Compares names, shapes and types without judging; `checkKeys` is the judge. */
+export function compareKeys(
+  declared: ReadonlyMap<string, readonly number[]>,
+  found: WeightSet,
+  { ignore = [], aliases = [] }: KeyOptions = {},
+): KeyComparison {
   const matched = new Map<string, StoredTensor>();
   const expected = new Set<string>();
   for (const name of declared.keys()) {
@@ -39,21 +71,13 @@ export function checkKeys(
   }
   // A pattern with the g or y flag would remember where it stopped; search does not.
   const ignored = (name: string) => ignore.some((pattern) => name.search(pattern) >= 0);
-  const faults = [
-    fault("missing", [...declared.keys()].filter((name) => !matched.has(name)).map(show)),
-    fault(
-      "unexpected",
-      [...found.tensors.keys()].filter((name) => !expected.has(name) && !ignored(name)).map(show),
-    ),
-    fault("misshapen", describeShapes(declared, matched)),
-    fault("not of dtype F32, F16 or BF16", describeDTypes(matched)),
-  ].filter((text) => text !== undefined);
-  if (faults.length > 0)
-    throw new WeightsError(
-      `the weights in ${found.folder} do not fit the model: ${faults.join("; ")}. ` +
-        "Use the weights and the config.json of the same checkpoint",
-    );
-  return matched;
+  return {
+    matched,
+    missing: [...declared.keys()].filter((name) => !matched.has(name)).map(show),
+    unexpected: [...found.tensors.keys()].filter((name) => !expected.has(name) && !ignored(name)).map(show),
+    misshapen: describeShapes(declared, matched),
+    mistyped: describeDTypes(matched),
+  };
 }
 
 function fault(kind: string, items: readonly string[]): string | undefined {
