@@ -62,7 +62,7 @@ function repeatedKey(text: string): string | undefined {
 /** Index just after the closing quote of the string that opens at `start`. */
 function endOfString(text: string, start: number): number {
   let i = start + 1;
-  while (text[i] !== '"') i += text[i] === "\\" ? 2 : 1;
+  while (i < text.length && text[i] !== '"') i += text[i] === "\\" ? 2 : 1;
   return i + 1;
 }
 

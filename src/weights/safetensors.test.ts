@@ -109,6 +109,7 @@ describe("refuses", () => {
     ["an empty header", "", 0, /not JSON/],
     ["a name twice", `{"a":${one},"a":${one}}`, 4, /holds the key "a" more than once/],
     ["a name twice, once escaped", `{"ab":${one},"\\u0061b":${one}}`, 4, /holds the key "ab" more than once/],
+    ["a quoted name twice", `{"a\\"":${one},"a\\"":${one}}`, 4, /holds the key "a\\"" more than once/],
     [
       "a field twice",
       '{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
