@@ -54,7 +54,8 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
     w.node("Slice", [...operands(w, node), w.ints([start]), w.ints([end]), w.ints([axis]), w.ints([step])]),
   Concat: (w, node, { axis }) => w.node("Concat", operands(w, node), { axis }),
   Pad: (w, node, { before, after, mode, value }) => {
-    const fill = w.initializer(Float32Array.of(value), [], "f32");
+    const wide = w.initializer(Float32Array.of(value), [], "f32");
+    const fill = node.dtype === "f32" ? wide : w.node("Cast", [wide], { to: dtypes[node.dtype].onnx });
     return w.node("Pad", [...operands(w, node), w.ints([...before, ...after]), fill], { mode });
   },
   Gather: (w, node, { axis }) => {
@@ -131,8 +132,11 @@ function direct(opType: string): (writer: OnnxWriter, node: Tensor) => string {
 }
 
 function reduction(opType: string): LowerRule<"Sum" | "Mean" | "Max"> {
+  // ONNX reads an empty list of axes as all of them.
   return (writer, node, { axes, keepDims }) =>
-    writer.node(opType, [...operands(writer, node), writer.ints(axes)], { keepdims: Number(keepDims) });
+    axes.length === 0
+      ? writer.node("Identity", operands(writer, node))
+      : writer.node(opType, [...operands(writer, node), writer.ints(axes)], { keepdims: Number(keepDims) });
 }
 
 function windowAttributes(node: Tensor, { strides, before, after, dilations, groups }: Window) {
