@@ -13,6 +13,8 @@ export type Context = {
   readonly terminal: Terminal;
   /** Fires at the first Ctrl-C. */
   readonly signal: AbortSignal;
+  /** Makes the exit status 1 although the command finishes and has said everything there is to say. */
+  fail(): void;
 };
 
 /** A command: its words, its options and what it does. */

@@ -1,6 +1,6 @@
 /** @file The command line: picks a command, runs it, turns what happens into an exit status. */
 import { CancelledError, ConfigError } from "../errors.ts";
-import { type Command, commandHelp } from "./command.ts";
+import { type Command, type Context, commandHelp } from "./command.ts";
 import { bench } from "./commands/bench.ts";
 import { forward } from "./commands/forward.ts";
 import { generate } from "./commands/generate.ts";
@@ -20,12 +20,16 @@ export async function main(args: readonly string[]): Promise<number> {
   const rest = args.filter((arg) => arg !== "--json");
   const terminal = processTerminal(json);
   const interrupts = watchInterrupts(terminal);
+  let result: number = status.done;
+  const fail = () => {
+    result = status.failed;
+  };
   try {
     if (rest[0] === "--version" || rest[0] === "-V") terminal.print(version());
     else if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h" || rest[0] === "help")
       process.stdout.write(`${overview()}\n`);
-    else await dispatch(rest, terminal, interrupts.signal);
-    return status.done;
+    else await dispatch(rest, { terminal, signal: interrupts.signal, fail });
+    return result;
   } catch (error) {
     return report(error as Error, terminal);
   } finally {
@@ -33,11 +37,7 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-async function dispatch(
-  [name, ...args]: readonly string[],
-  terminal: Terminal,
-  signal: AbortSignal,
-): Promise<void> {
+async function dispatch([name, ...args]: readonly string[], context: Context): Promise<void> {
   const command = commands.find((candidate) => candidate.name === name);
   if (command === undefined) {
     const near = nearest(
@@ -49,7 +49,7 @@ async function dispatch(
     );
   }
   if (args.includes("--help") || args.includes("-h")) process.stdout.write(`${commandHelp(command)}\n`);
-  else await command.run(args, { terminal, signal });
+  else await command.run(args, context);
 }
 
 function report(error: Error, terminal: Terminal): number {
