@@ -2,6 +2,7 @@
 import { dtypes } from "./dtype.ts";
 import type { OnnxWriter } from "./onnx.ts";
 import type { Op, OpAttrs, Window } from "./ops.ts";
+import { sizeOf } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Adds the ONNX nodes for `node` and returns the name of the value that holds its result. */
@@ -85,14 +86,7 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
           MICROSOFT,
         )
       : w.node("MatMul", operands(w, node)),
-  Linear: (w, node) => {
-    const [x, ...weights] = operands(w, node);
-    const width = node.inputs[0].dim(-1);
-    const flat = node.inputs[0].shape.length === 2;
-    const rows = flat ? x : w.node("Reshape", [x, w.ints([-1, width])]);
-    const product = w.node("Gemm", [rows, ...weights], { transB: 1 });
-    return flat ? product : w.node("Reshape", [product, w.ints(node.shape)]);
-  },
+  Linear: lowerLinear,
   Conv: (w, node, window) => w.node("Conv", operands(w, node), windowAttributes(node, window)),
   ConvTranspose: (w, node, { outputPadding, ...window }) =>
     w.node("ConvTranspose", operands(w, node), {
@@ -121,6 +115,37 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
     return w.node("RotaryEmbedding", [x, ...expanded], { interleaved: 1, num_heads: heads });
   },
 };
+
+/** Few rows against a large narrow matrix: widened piece by piece, each piece is still in cache when it is used. */
+const STREAM = { maxRows: 1024, pieceElements: 1 << 21, minElements: 1 << 22 } as const;
+
+function lowerLinear(w: OnnxWriter, node: Tensor): string {
+  const [x, weight] = node.inputs;
+  const flat = x.shape.length === 2;
+  const rows = flat ? w.nameOf(x) : w.node("Reshape", [w.nameOf(x), w.ints([-1, x.dim(-1)])]);
+  const isStreamed =
+    w.isNarrow(weight) &&
+    sizeOf(weight.shape) >= STREAM.minElements &&
+    sizeOf(x.shape) / x.dim(-1) <= STREAM.maxRows;
+  const product = isStreamed
+    ? streamedProduct(w, rows, node)
+    : w.node("Gemm", [rows, ...node.inputs.slice(1).map((p) => w.nameOf(p))], { transB: 1 });
+  return flat ? product : w.node("Reshape", [product, w.ints(node.shape)]);
+}
+
+/** x Wᵀ (+ b) for rows of W at a time. Each piece waits for the one before it, so that one copy is alive at a time. */
+function streamedProduct(w: OnnxWriter, rows: string, node: Tensor): string {
+  const [, weight, bias] = node.inputs;
+  const [out, width] = weight.shape;
+  const step = Math.max(1, Math.floor(STREAM.pieceElements / width));
+  const pieces: string[] = [];
+  for (let start = 0; start < out; start += step) {
+    const piece = w.widenedRows(weight, start, Math.min(start + step, out), pieces.at(-1) ?? rows);
+    pieces.push(w.node("Gemm", [rows, piece], { transB: 1 }));
+  }
+  const product = pieces.length === 1 ? pieces[0] : w.node("Concat", pieces, { axis: 1 });
+  return bias === undefined ? product : w.node("Add", [product, w.nameOf(bias)]);
+}
 
 function operands(writer: OnnxWriter, node: Tensor): string[] {
   return node.inputs.map((x) => writer.nameOf(x));

@@ -4,7 +4,7 @@ import { type DType, dtypes, type HostArray } from "./dtype.ts";
 import { type LowerRule, lower } from "./lower.ts";
 import type { Op } from "./ops.ts";
 import { Message } from "./protobuf.ts";
-import type { Shape } from "./shape.ts";
+import { type Shape, sizeOf } from "./shape.ts";
 import { attrsOf, type Tensor, toposort } from "./tensor.ts";
 
 /** The bytes of one parameter as they lie in a file of the checkpoint. */
@@ -37,6 +37,9 @@ type AttributeValue = number | string | readonly number[] | { readonly float: nu
 /** Stands before every output's name inside the model, where an input may have the same name. */
 export const OUTPUT_PREFIX = "out/";
 
+/** Parameters below this many elements are widened whenever the engine likes. */
+const WIDEN_LATE_ELEMENTS = 1 << 18;
+
 const OPSET = 23;
 const IR_VERSION = 11;
 
@@ -60,6 +63,9 @@ export class OnnxWriter {
   private path = "";
   private count = 0;
   private readonly storedParams = new Map<string, StoredParam>();
+  /** Nodes whose value depends on what is fed, and the one of them that was lowered last. */
+  private readonly fed = new Set<Tensor>();
+  private latest: string | null = null;
 
   constructor(options: OnnxOptions) {
     this.options = options;
@@ -69,7 +75,12 @@ export class OnnxWriter {
     if (node.op === "Param") return;
     this.path = node.path;
     const rule = lower[node.op] as LowerRule<Op>;
-    this.values.set(node, rule(this, node, node.attrs));
+    const name = rule(this, node, node.attrs);
+    this.values.set(node, name);
+    if (node.op === "Input" || node.inputs.some((x) => this.fed.has(x))) {
+      this.fed.add(node);
+      if (node.shape.length > 0) this.latest = name;
+    }
   }
 
   /** The ONNX name of a tensor that was lowered before; a parameter is brought in by its first user. */
@@ -96,8 +107,46 @@ export class OnnxWriter {
     return param;
   }
 
+  /** Whether a tensor is a parameter that lies in a file in a narrower type. */
+  isNarrow(node: Tensor): boolean {
+    if (node.op !== "Param") return false;
+    const storage = this.options.storage?.(attrsOf(node, "Param").key);
+    return storage !== undefined && storage.dtype !== node.dtype;
+  }
+
+  /** Rows `start` to `end` of a narrow parameter, mapped on their own and widened once `after` has been computed. */
+  widenedRows(node: Tensor, start: number, end: number, after: string): string {
+    const { key } = attrsOf(node, "Param");
+    const storage = this.options.storage?.(key);
+    if (storage === undefined)
+      throw new SessionError(`parameter ${key} is not mapped, so no rows of it can be`);
+    const rowBytes = storage.byteLength / node.shape[0];
+    const part = {
+      ...storage,
+      offset: storage.offset + start * rowBytes,
+      byteLength: (end - start) * rowBytes,
+    };
+    const shape = node.shape.with(0, end - start);
+    const rows = this.mapped(`${key}[${start}:${end}]`, shape, part);
+    return this.widenedAfter(rows, shape, node.dtype, after);
+  }
+
   private widened({ name, dtype }: StoredParam, node: Tensor): string {
-    return dtype === node.dtype ? name : this.node("Cast", [name], { to: dtypes[node.dtype].onnx });
+    if (dtype === node.dtype) return name;
+    const isSmall = sizeOf(node.shape) < WIDEN_LATE_ELEMENTS;
+    if (isSmall || this.latest === null) return this.node("Cast", [name], { to: dtypes[node.dtype].onnx });
+    return this.widenedAfter(name, node.shape, node.dtype, this.latest);
+  }
+
+  /**
+   * Casts a stored value, but not before `after` is there: the engine would otherwise cast every weight of a model
+   * first and hold all of them. The dependency is a reshape to [0, 0, ...], which keeps every axis, computed from the
+   * shape of `after`.
+   */
+  private widenedAfter(name: string, shape: Shape, to: DType, after: string): string {
+    const size = this.node("Shape", [after], { start: 0, end: 1 });
+    const keepAxes = this.node("Mul", [size, this.ints(shape.map(() => 0))]);
+    return this.node("Cast", [this.node("Reshape", [name, keepAxes])], { to: dtypes[to].onnx });
   }
 
   /** Adds one ONNX node and returns the name of its first output. */

@@ -51,6 +51,7 @@ export type Calls = {
   upload: { request: HostTensor; reply: ResidentRef };
   download: { request: { id: number; keep: boolean }; reply: HostTensor };
   free: { request: { ids: readonly number[] }; reply: null };
+  trim: { request: null; reply: null };
   close: { request: null; reply: null };
 };
 

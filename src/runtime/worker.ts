@@ -6,6 +6,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import * as ort from "onnxruntime-node";
 import { hostArray } from "../graph/dtype.ts";
 import { OUTPUT_PREFIX } from "../graph/onnx.ts";
+import { keepFreedMemory, returnFreedMemory } from "./heap.ts";
 import { fromOrt, toOrt } from "./ort-tensor.ts";
 import type {
   Call,
@@ -31,6 +32,7 @@ let droppedBytes = 0;
 /** Dropped tensors beyond this many bytes are collected at once instead of when V8 finds the time. */
 const COLLECT_AFTER_BYTES = 64 << 20;
 
+keepFreedMemory();
 setFlagsFromString("--expose-gc");
 const collectGarbage: () => void = runInNewContext("gc");
 
@@ -49,6 +51,12 @@ const handlers: {
   free: ({ ids }) => {
     for (const id of ids) drop(id);
     collectDropped();
+    return null;
+  },
+  trim: () => {
+    droppedBytes = 0;
+    collectGarbage();
+    returnFreedMemory();
     return null;
   },
   close: async () => {
