@@ -100,7 +100,13 @@ export const infer: { readonly [O in Op]: InferRule<O> } = {
       ),
     };
   },
-  Pad: ([x], { before, after }) => ({ ...x, shape: x.shape.map((d, i) => d + before[i] + after[i]) }),
+  Pad: ([x], { before, after }) => {
+    expect(
+      before.length === x.shape.length && after.length === x.shape.length,
+      `padding ${showShape(before)} and ${showShape(after)} must name every axis of ${showShape(x.shape)}`,
+    );
+    return { ...x, shape: x.shape.map((d, i) => d + before[i] + after[i]) };
+  },
   Gather: ([x, indices], { axis }) => {
     const at = axisOf(axis, x.shape.length);
     expect(!dtypes[indices.dtype].float, `Gather needs integer indices, got ${indices.dtype}`);
@@ -141,7 +147,11 @@ export const infer: { readonly [O in Op]: InferRule<O> } = {
     return { ...x, shape: [x.shape[0], out, ...windows(x.shape.slice(2), kernel, window)] };
   },
   ConvTranspose: ([x, weight], { strides, before, after, dilations, groups, outputPadding }) => {
-    const [, perGroup, ...kernel] = weight.shape;
+    const [channels, perGroup, ...kernel] = weight.shape;
+    expect(
+      x.shape[1] === channels && x.shape.length === weight.shape.length,
+      `a transposed convolution from ${channels} channels cannot take ${showShape(x.shape)}`,
+    );
     const spatial = x.shape
       .slice(2)
       .map(
@@ -176,10 +186,12 @@ export const infer: { readonly [O in Op]: InferRule<O> } = {
     return q;
   },
   Rotary: ([x, cos, sin], { heads }) => {
-    const half = x.shape[2] / heads / 2;
+    const [batch, tokens, width] = x.shape;
+    const half = width / heads / 2;
+    const rows = [1, batch].some((count) => sameShape(cos.shape, [count, tokens, half]));
     expect(
-      sameShape(cos.shape, sin.shape) && cos.shape.at(-1) === half && cos.shape[1] === x.shape[1],
-      `rotary rows for ${showShape(x.shape)} must be [B, ${x.shape[1]}, ${half}], got ${showShape(cos.shape)}`,
+      rows && sameShape(cos.shape, sin.shape),
+      `rotary rows for ${showShape(x.shape)} must be [1 or ${batch}, ${tokens}, ${half}], got ${showShape(cos.shape)}`,
     );
     return x;
   },
