@@ -47,13 +47,17 @@ function skipTranspose(node: Tensor, { perm }: OpAttrs["Transpose"]): Tensor {
   if (perm.every((axis, i) => axis === i)) return x;
   if (x.op !== "Transpose") return node;
   const inner = attrsOf(x, "Transpose").perm;
-  const joined = x.inputs[0].transpose(perm.map((axis) => inner[axis]));
+  const joined = withScope(node.path, () => x.inputs[0].transpose(perm.map((axis) => inner[axis])));
   return skipTranspose(joined, attrsOf(joined, "Transpose"));
 }
 
 /** Two nodes with one signature compute the same. */
 function signature(node: Tensor): string {
-  const attrs = JSON.stringify(node.attrs, (_, value) => (ArrayBuffer.isView(value) ? digest(value) : value));
+  const attrs = JSON.stringify(node.attrs, (_, value) => {
+    if (ArrayBuffer.isView(value)) return digest(value);
+    // JSON writes NaN and both infinities as null.
+    return typeof value === "number" ? String(value) : value;
+  });
   return `${node.op}(${node.inputs.map((x) => x.id).join()})${node.shape.join("x")}${node.dtype}${attrs}`;
 }
 
