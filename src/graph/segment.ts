@@ -2,7 +2,7 @@
 import type { DType } from "./dtype.ts";
 import { simplify } from "./rewrite.ts";
 import type { Shape } from "./shape.ts";
-import { input, type Tensor } from "./tensor.ts";
+import { input, type Tensor, toposort } from "./tensor.ts";
 
 /** Shape and type of a segment's input; a bare shape is float32. */
 export type InputSpec = Shape | { readonly shape: Shape; readonly dtype: DType };
@@ -33,4 +33,10 @@ export function traceSegment<I extends string, O extends string>(
   const inputs = Object.fromEntries(entries) as Record<I, Tensor>;
   const { outputs, params } = build(inputs);
   return { name, inputs, outputs: simplify(outputs), params };
+}
+
+/** Keys of the parameters that a segment declares and no output needs: a mistake in the model that declares them. */
+export function unusedParams({ outputs, params }: Segment): string[] {
+  const reached = new Set(toposort(Object.values(outputs)));
+  return [...params].filter(([, param]) => !reached.has(param)).map(([key]) => key);
 }
