@@ -37,6 +37,9 @@ export class Engine {
   private readonly worker: Worker;
   private readonly pending = new Map<number, Pending>();
   private nextTicket = 1;
+  private closing: Promise<null> | null = null;
+  /** Why the thread has ended, once it has. */
+  private ended: Error | null = null;
 
   constructor({ device = "cpu", threads = availableParallelism() }: EngineOptions = {}) {
     this.settings = { device, threads };
@@ -76,12 +79,12 @@ export class Engine {
     const { outputs, nonFinite } = await this.call("run", request).catch((error: Error) => {
       throw new SessionError(`the engine failed in ${label}: ${error.message}`, { cause: error });
     });
-    if (nonFinite !== null)
-      throw new SessionError(
-        `${label} is the first segment whose result is not finite (output ${nonFinite} holds NaN or infinity); ` +
-          "its weights or inputs are damaged",
-      );
-    return outputs;
+    if (nonFinite === null) return outputs;
+    await this.free(...Object.values(outputs));
+    throw new SessionError(
+      `${label} is the first segment whose result is not finite (output ${nonFinite} holds NaN or infinity); ` +
+        "its weights or inputs are damaged",
+    );
   }
 
   upload(tensor: HostTensor): Promise<ResidentRef> {
@@ -106,12 +109,14 @@ export class Engine {
     await this.call("trim", null);
   }
 
-  /** Waits for what is running, releases everything and ends the thread. */
+  /** Waits for what is running, releases everything and ends the thread. Closing twice is closing once. */
   async close(): Promise<void> {
-    await this.call("close", null);
+    if (this.ended === null) this.closing ??= this.call("close", null);
+    await this.closing;
   }
 
   private call<C extends Call>(call: C, request: Calls[C]["request"]): Promise<Calls[C]["reply"]> {
+    if (this.ended !== null) return Promise.reject(this.ended);
     const ticket = this.nextTicket++;
     return new Promise((resolve, reject) => {
       this.pending.set(ticket, { resolve, reject });
@@ -124,11 +129,13 @@ export class Engine {
     const waiting = this.pending.get(message.ticket);
     this.pending.delete(message.ticket);
     if (this.pending.size === 0) this.worker.unref();
-    if ("error" in message) waiting?.reject(Object.assign(new Error(message.error.message), message.error));
+    if ("error" in message)
+      waiting?.reject(Object.assign(new SessionError(message.error.message), message.error));
     else waiting?.resolve(message.reply as never);
   }
 
   private fail(error: Error): void {
+    this.ended ??= error;
     for (const { reject } of this.pending.values()) reject(error);
     this.pending.clear();
   }
