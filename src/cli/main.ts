@@ -1,5 +1,5 @@
 /** @file The command line: picks a command, runs it, turns what happens into an exit status. */
-import { CancelledError, ConfigError } from "../errors.ts";
+import { CancelledError, ConfigError, SessionError, ShapeError, WeightsError } from "../errors.ts";
 import { type Command, type Context, commandHelp } from "./command.ts";
 import { bench } from "./commands/bench.ts";
 import { forward } from "./commands/forward.ts";
@@ -52,10 +52,13 @@ async function dispatch([name, ...args]: readonly string[], context: Context): P
   else await command.run(args, context);
 }
 
+/** Errors that say all there is to say; any other comes with its stack. */
+const ours = [CancelledError, ConfigError, SessionError, ShapeError, WeightsError];
+
 function report(error: Error, terminal: Terminal): number {
   const cancelled = error instanceof CancelledError;
-  const expected =
-    cancelled || (error.name.endsWith("Error") && error.name !== "Error" && error.name !== "TypeError");
+  // An error with a cause was put into words by the one who wrapped it.
+  const expected = ours.some((kind) => error instanceof kind) || error.cause !== undefined;
   terminal.say(cancelled ? error.message : `error: ${error.message}`);
   if (!expected || process.env.DEBUG) terminal.say(error.stack ?? "");
   terminal.emit({ event: "error", name: error.name, message: error.message });
