@@ -78,13 +78,16 @@ async function inspectComponent(
   const declared = traced && declaredShapes(traced.segments);
   const keys = declared && weights ? comparedKeys(declared, weights, kind, problems) : null;
   const isWide = (key: string) => weights?.tensors.get(key)?.dtype === "F32";
+  const parameters = declared && [...declared.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
+  // Without weights, as large as the released ones: two bytes a number.
+  const mapped = weights?.totalBytes ?? 2 * (parameters ?? 0);
   return {
     summary: traced?.summary ?? null,
     config: traced?.config ?? null,
-    parameters: declared && [...declared.values()].reduce((sum, shape) => sum + sizeOf(shape), 0),
+    parameters,
     weights: weights && storedReport(weights),
     keys,
-    memory: traced && stageMemory(traced.segments, weights?.totalBytes ?? 0, isWide),
+    memory: traced && stageMemory(traced.segments, mapped, isWide),
   };
 }
 

@@ -1,12 +1,13 @@
 /** @file The command line as people meet it: bad calls, interrupted runs, and what a good run leaves behind. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { t5Xxl, transformer2b, vae } from "../../src/cli/bench/official-configs.ts";
 import { readFloats } from "../../src/weights/read.ts";
 import { readHeader } from "../../src/weights/safetensors.ts";
 import { cogvideox, jsonLines, temporaryFolder } from "../helpers/command-line.ts";
-import { recorded } from "../helpers/tiny-checkpoint.ts";
+import { copyCheckpoint, recorded } from "../helpers/tiny-checkpoint.ts";
 
 const model = recorded("t2v-sincos");
 const PROMPT = "A red circle moves left, on a plain background.";
@@ -240,6 +241,28 @@ describe("inspect", () => {
         problems: [],
       },
     ]);
+  });
+
+  test("counts the parameters of official models from their configurations alone", async () => {
+    const folder = copyCheckpoint("t2v-rope");
+    for (const [name, json] of Object.entries({ transformer: transformer2b, text_encoder: t5Xxl, vae })) {
+      rmSync(join(folder, name), { recursive: true });
+      mkdirSync(join(folder, name));
+      writeFileSync(join(folder, name, "config.json"), JSON.stringify(json));
+    }
+    const ended = await cogvideox(["inspect", folder, "--json"]);
+    expect(ended.status).toBe(1);
+    expect(jsonLines(ended)).toMatchObject([
+      {
+        components: {
+          transformer: { parameters: 1_693_783_872, weights: null, keys: null },
+          text_encoder: { parameters: 4_762_310_656 },
+          vae: { parameters: 215_583_907 },
+        },
+      },
+    ]);
+    const [{ problems }] = jsonLines(ended);
+    expect(problems).toHaveLength(3);
   });
 
   test("lists the tensors of a safetensors file", async () => {
