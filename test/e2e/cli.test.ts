@@ -155,6 +155,19 @@ test("a benchmark that is interrupted removes its weights", async () => {
   expect(readdirSync(out).filter((name) => name.startsWith("cogvideox-bench"))).toEqual([]);
 });
 
+test("a benchmark prints what it measured as one JSON object", async () => {
+  const size = ["--width", "64", "--height", "48", "--frames", "9"];
+  const ended = await cogvideox(["bench", "dit", "--layers", "1", "--runs", "1", ...size, "--json"]);
+  expect(ended.status).toBe(0);
+  const number = expect.any(Number);
+  expect(jsonLines(ended)).toEqual([
+    {
+      ...{ what: "dit", precision: "fp32", layers: 1, tokens: 226 + 36, seconds: number, gflops: number },
+      ...{ peakRssMiB: number, peakAnonMiB: number, idleAnonMiB: number },
+    },
+  ]);
+});
+
 test("the same seed gives the same latents, bit by bit; another seed does not", async () => {
   const [a, b, c] = await Promise.all([latentsOf("7"), latentsOf("7"), latentsOf("8")]);
   expect(a.equals(b)).toBe(true);
