@@ -66,7 +66,7 @@ function report(error: Error, terminal: Terminal): number {
   return error instanceof ConfigError ? status.usage : status.failed;
 }
 
-/** The first Ctrl-C (or SIGTERM) stops between segments; the second one kills. */
+/** The first Ctrl-C (or SIGTERM) stops between segments; the second one kills. A closed pipe stops too. */
 function watchInterrupts(terminal: Terminal): { readonly signal: AbortSignal; stop(): void } {
   const controller = new AbortController();
   const interrupt = () => {
@@ -76,6 +76,9 @@ function watchInterrupts(terminal: Terminal): { readonly signal: AbortSignal; st
   };
   const signals = ["SIGINT", "SIGTERM"] as const;
   for (const name of signals) process.on(name, interrupt);
+  // Without a listener, writing to a pipe that nobody reads any more would end the process with files half written.
+  process.stdout.on("error", () => controller.abort());
+  process.stderr.on("error", () => {});
   return {
     signal: controller.signal,
     stop: () => signals.forEach((name) => void process.off(name, interrupt)),

@@ -142,6 +142,17 @@ test("an interrupt ends the run with 130 and leaves no file", async () => {
   expect(readdirSync(out)).toEqual([]);
 });
 
+test("a reader that closes the pipe ends the run, and no file is left", async () => {
+  const out = temporaryFolder();
+  const args = ["--model", model, "--steps", "1000", "--seed", "1", "-o", join(out, "clip.mp4"), "--json"];
+  const ended = await cogvideox(["generate", PROMPT, ...args], {
+    onStdout: (text, stream) => void (text.includes('"step"') && stream.destroy()),
+  });
+  expect(ended.status).toBe(130);
+  expect(ended.stderr).not.toMatch(/EPIPE|\n {4}at /);
+  expect(readdirSync(out)).toEqual([]);
+});
+
 test("a benchmark that is interrupted removes its weights", async () => {
   const out = temporaryFolder();
   process.env.TMPDIR = out;

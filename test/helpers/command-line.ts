@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { onTestFinished } from "vitest";
 
 export type Ended = {
@@ -16,12 +17,14 @@ export type RunOptions = {
   readonly cwd?: string;
   /** Sees stderr as it grows; the returned signal is sent to the process, once. */
   readonly onStderr?: (text: string) => NodeJS.Signals | undefined;
+  /** Sees stdout as it grows, with the stream it comes from. */
+  readonly onStdout?: (text: string, stream: Readable) => void;
 };
 
 /** Runs `node bin/cogvideox.mjs` with these arguments to its end. */
 export function cogvideox(
   args: readonly string[],
-  { cwd = process.cwd(), onStderr }: RunOptions = {},
+  { cwd = process.cwd(), onStderr, onStdout }: RunOptions = {},
 ): Promise<Ended> {
   const child = spawn(process.execPath, [join(process.cwd(), "bin/cogvideox.mjs"), ...args], {
     cwd,
@@ -32,6 +35,7 @@ export function cogvideox(
   let signalled = false;
   child.stdout.on("data", (chunk: Buffer) => {
     stdout += chunk.toString();
+    onStdout?.(stdout, child.stdout);
   });
   child.stderr.on("data", (chunk: Buffer) => {
     stderr += chunk.toString();
