@@ -61,13 +61,16 @@ export function parseOptions<T extends OptionTable>(
 
 /** Lines of help for a table, one option each. */
 export function describeOptions(table: OptionTable): string[] {
-  const rows = Object.entries(table).map(([name, { kind, about, value, choices, short }]) => {
-    const operand =
-      kind === "flag" ? "" : ` ${choices?.join("|") ?? value ?? (kind === "text" ? "TEXT" : "N")}`;
-    return { left: `${short ? `-${short}, ` : "    "}--${name}${operand}`, about };
+  const rows = Object.entries(table).map(([name, spec]) => {
+    const operand = spec.kind === "flag" ? "" : ` ${operandOf(spec)}`;
+    return { left: `${spec.short ? `-${spec.short}, ` : "    "}--${name}${operand}`, about: spec.about };
   });
   const width = Math.min(36, Math.max(...rows.map((row) => row.left.length)));
   return rows.map(({ left, about }) => `  ${left.padEnd(width)}  ${about}`);
+}
+
+function operandOf({ kind, value, choices }: OptionSpec): string {
+  return choices?.join("|") ?? value ?? (kind === "text" ? "TEXT" : "N");
 }
 
 /** `--guidance -1` would read as two options; a value that looks like a number is glued to its option. */
@@ -118,8 +121,13 @@ function explain(error: Error & { code?: string }, table: OptionTable): string {
     const near = nearest(name.replace(/^-+/, ""), Object.keys(table));
     return `unknown option ${name}${near ? `; did you mean --${near}?` : "; see --help for the options"}`;
   }
-  if (error.code === "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") return `option ${name}: ${error.message}`;
-  return error.message;
+  if (error.code !== "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") return error.message;
+  const named = Object.entries(table).find(
+    ([known, { short }]) => name === `--${known}` || name === `-${short}`,
+  );
+  if (named === undefined || named[1].kind === "flag") return `${name} takes no value`;
+  const [known, spec] = named;
+  return `--${known} needs a value; write --${known}=${operandOf(spec)} for one that starts with a dash`;
 }
 
 /** The known name within two edits, if there is one. */
