@@ -2,6 +2,7 @@
 import type { SamplerState } from "../diffusion/sampler.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 
+/** What happens during a run, told apart by `kind`; times are the seconds that the step or stage took. */
 export type PipelineEvent =
   /** The prompt has been turned into hidden states; `truncated` is the text beyond the token limit, if any. */
   | { readonly kind: "encoded"; readonly truncated: string | null; readonly seconds: number }

@@ -15,6 +15,7 @@ import type {
   ResidentRef,
 } from "./protocol.ts";
 
+/** Where the engine computes, and with how many threads. */
 export type EngineOptions = {
   readonly device?: Device;
   /** Threads for one operator; the number of cores unless given. */
