@@ -13,6 +13,9 @@ export type Case = {
   readonly expected: readonly number[];
 };
 
+/** At least one case for every operator of a set. */
+export type CaseTable<O extends string> = { readonly [K in O]: readonly [Case, ...Case[]] };
+
 type TorchCase = { inputs: number[][]; shape: number[]; data: number[] };
 const torch: Record<string, TorchCase> = JSON.parse(
   readFileSync(new URL("../fixtures/graph/ops.json", import.meta.url), "utf8"),
