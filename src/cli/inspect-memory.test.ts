@@ -1,3 +1,4 @@
+/** @file Estimates of the memory that a stage takes. */
 import { expect, test } from "vitest";
 import { traceSegment } from "../graph/segment.ts";
 import { linear } from "../nn/layers.ts";

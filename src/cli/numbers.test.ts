@@ -1,3 +1,4 @@
+/** @file Counts and sizes as people read them. */
 import { expect, test } from "vitest";
 import { byteSize, count } from "./numbers.ts";
 

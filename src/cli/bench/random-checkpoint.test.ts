@@ -1,3 +1,4 @@
+/** @file Random checkpoints, and what a benchmark of them reports. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
