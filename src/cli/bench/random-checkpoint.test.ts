@@ -1,4 +1,4 @@
-/** @file Random checkpoints, and what a benchmark of them reports. */
+/** @file Random checkpoints: what they hold, and that they go away. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
