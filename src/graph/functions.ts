@@ -60,6 +60,9 @@ export const gather = (x: Tensor, indices: Tensor, axis = 0): Tensor =>
 export const scatterAdd = (x: Tensor, indices: Tensor, updates: Tensor): Tensor =>
   emit("ScatterAdd", [x, indices, updates], {});
 
+/** `x`, but not computed before `earlier` is there: an order that saves memory, and no change of value. */
+export const after = (x: Tensor, earlier: Tensor): Tensor => emit("After", [x, earlier], {});
+
 /** Repeats every element `scales[i]` times along axis i: nearest-neighbour upsampling by whole factors. */
 export const upsample = (x: Tensor, scales: readonly number[]): Tensor => emit("Upsample", [x], { scales });
 
@@ -70,9 +73,19 @@ export const linearMap = (x: Tensor, weight: Tensor, bias?: Tensor): Tensor =>
 /** Convolution windows with every entry optional; missing ones are 1 (strides, dilations) or 0 (padding). */
 export type WindowOptions = Partial<Window>;
 
-/** N-dimensional convolution of `x [B, C, ...spatial]` with `weight [out, C / groups, ...kernel]`. */
-export function conv(x: Tensor, weight: Tensor, bias?: Tensor, options: WindowOptions = {}): Tensor {
-  return emit("Conv", bias ? [x, weight, bias] : [x, weight], windowOf(weight.shape.length - 2, options));
+/**
+ * N-dimensional convolution of `x [B, C, ...spatial]` with `weight [out, C / groups, ...kernel]`. With `block` above 1
+ * (two spatial axes only), x and the result lie in memory in blocks of that many channels, [B, C / block, H, W, block],
+ * and the kernel as [out / block, C / block, kh, kw, block (in), block (out)]; the shapes stay the logical ones.
+ */
+export function conv(
+  x: Tensor,
+  weight: Tensor,
+  bias?: Tensor,
+  { block = 1, ...options }: WindowOptions & { readonly block?: number } = {},
+): Tensor {
+  const window = windowOf(weight.shape.length - 2, options);
+  return emit("Conv", bias ? [x, weight, bias] : [x, weight], { ...window, block });
 }
 
 /** Transposed convolution of `x [B, C, ...spatial]` with `weight [C, out / groups, ...kernel]`. */

@@ -120,6 +120,7 @@ export const infer: { readonly [O in Op]: InferRule<O> } = {
     );
     return x;
   },
+  After: same,
   Upsample: ([x], { scales }) => {
     expect(scales.length === x.shape.length, `Upsample of ${showShape(x.shape)} needs one scale per axis`);
     return { ...x, shape: x.shape.map((d, i) => d * scales[i]) };

@@ -141,6 +141,15 @@ const cases: CaseTable<Op> = {
       [60, 81, 2, 3, 34, 45],
     ),
   ],
+  After: [
+    computed(
+      "keeps value and shape",
+      [counting([2, 3]), f32([4], [9, 9, 9, 9])],
+      (x, earlier) => ops.after(x, earlier),
+      [2, 3],
+      [0, 1, 2, 3, 4, 5],
+    ),
+  ],
   Upsample: [
     computed(
       "repeats pixels",

@@ -2,13 +2,14 @@
 import { dtypes } from "./dtype.ts";
 import type { OnnxWriter } from "./onnx.ts";
 import type { Op, OpAttrs, Window } from "./ops.ts";
-import { sizeOf } from "./shape.ts";
+import { type Shape, sizeOf } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Adds the ONNX nodes for `node` and returns the name of the value that holds its result. */
 export type LowerRule<O extends Op> = (writer: OnnxWriter, node: Tensor, attrs: OpAttrs[O]) => string;
 
 const MICROSOFT = "com.microsoft";
+const BLOCKED = "com.microsoft.nchwc";
 
 export const lower: { readonly [O in Op]: LowerRule<O> } = {
   Input: (w, node, { name }) => w.input({ name, shape: node.shape, dtype: node.dtype }),
@@ -48,7 +49,7 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
   Mean: reduction("ReduceMean"),
   Max: reduction("ReduceMax"),
   Softmax: (w, node, { axis }) => w.node("Softmax", operands(w, node), { axis }),
-  Reshape: (w, node) => w.node("Reshape", [...operands(w, node), w.ints(node.shape)]),
+  Reshape: (w, node) => w.node("Reshape", [...operands(w, node), w.ints(openFirst(node.shape))]),
   Transpose: (w, node, { perm }) => w.node("Transpose", operands(w, node), { perm }),
   Expand: (w, node) => w.node("Expand", [...operands(w, node), w.ints(node.shape)]),
   Slice: (w, node, { axis, start, end, step }) =>
@@ -67,6 +68,10 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
     return stored.dtype === node.dtype ? rows : w.node("Cast", [rows], { to: dtypes[node.dtype].onnx });
   },
   ScatterAdd: (w, node) => w.node("ScatterND", operands(w, node), { reduction: "add" }),
+  After: (w, node) => {
+    const [x, earlier] = operands(w, node);
+    return w.node("Reshape", [x, w.keepAxes(node.shape.length, earlier)]);
+  },
   Upsample: (w, node, { scales }) =>
     w.node(
       "Resize",
@@ -87,7 +92,8 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
         )
       : w.node("MatMul", operands(w, node)),
   Linear: lowerLinear,
-  Conv: (w, node, window) => w.node("Conv", operands(w, node), windowAttributes(node, window)),
+  Conv: (w, node, { block, ...window }) =>
+    w.node("Conv", operands(w, node), windowAttributes(node, window), block > 1 ? BLOCKED : ""),
   ConvTranspose: (w, node, { outputPadding, ...window }) =>
     w.node("ConvTranspose", operands(w, node), {
       ...windowAttributes(node, window),
@@ -116,6 +122,11 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
   },
 };
 
+/** The first axis is left open: where the engine knows a size it keeps freed buffers of that size for later. */
+function openFirst(shape: Shape): Shape {
+  return shape.length === 0 ? shape : shape.with(0, -1);
+}
+
 /** Few rows against a large narrow matrix: widened piece by piece, each piece is still in cache when it is used. */
 const STREAM = { maxRows: 1024, pieceElements: 1 << 21, minElements: 1 << 22 } as const;
 
@@ -130,7 +141,7 @@ function lowerLinear(w: OnnxWriter, node: Tensor): string {
   const product = isStreamed
     ? streamedProduct(w, rows, node)
     : w.node("Gemm", [rows, ...node.inputs.slice(1).map((p) => w.nameOf(p))], { transB: 1 });
-  return flat ? product : w.node("Reshape", [product, w.ints(node.shape)]);
+  return flat ? product : w.node("Reshape", [product, w.ints(openFirst(node.shape))]);
 }
 
 /** x Wᵀ (+ b) for rows of W at a time. Each piece waits for the one before it, so that one copy is alive at a time. */

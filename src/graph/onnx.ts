@@ -140,13 +140,17 @@ export class OnnxWriter {
 
   /**
    * Casts a stored value, but not before `after` is there: the engine would otherwise cast every weight of a model
-   * first and hold all of them. The dependency is a reshape to [0, 0, ...], which keeps every axis, computed from the
-   * shape of `after`.
+   * first and hold all of them.
    */
   private widenedAfter(name: string, shape: Shape, to: DType, after: string): string {
+    const view = this.node("Reshape", [name, this.keepAxes(shape.length, after)]);
+    return this.node("Cast", [view], { to: dtypes[to].onnx });
+  }
+
+  /** A reshape target that keeps `rank` axes and is not known before `after` is: zeros, computed from its shape. */
+  keepAxes(rank: number, after: string): string {
     const size = this.node("Shape", [after], { start: 0, end: 1 });
-    const keepAxes = this.node("Mul", [size, this.ints(shape.map(() => 0))]);
-    return this.node("Cast", [this.node("Reshape", [name, keepAxes])], { to: dtypes[to].onnx });
+    return this.node("Mul", [size, this.ints(Array(rank).fill(0))]);
   }
 
   /** Adds one ONNX node and returns the name of its first output. */
@@ -207,7 +211,8 @@ export class OnnxWriter {
       .string(2, "cogvideox")
       .message(7, this.graph.append(this.initializers))
       .message(8, opset("", OPSET))
-      .message(8, opset("com.microsoft", 1));
+      .message(8, opset("com.microsoft", 1))
+      .message(8, opset("com.microsoft.nchwc", 1));
     return { bytes: model.finish(), inputs, outputs };
   }
 
@@ -231,9 +236,11 @@ function tensorHeader(name: string, shape: Shape, dtype: DType): Message {
   return new Message().ints(1, shape).int(2, dtypes[dtype].onnx).string(8, name);
 }
 
+/** The first axis has a name in place of its length, see `openFirst` in lower.ts. */
 function valueInfo({ name, shape, dtype }: Port): Message {
   const dims = new Message();
-  for (const d of shape) dims.message(1, new Message().int(1, d));
+  for (const [axis, d] of shape.entries())
+    dims.message(1, axis === 0 ? new Message().string(2, `${name}#0`) : new Message().int(1, d));
   const tensorType = new Message().int(1, dtypes[dtype].onnx).message(2, dims);
   return new Message().string(1, name).message(2, new Message().message(1, tensorType));
 }

@@ -71,11 +71,14 @@ export type OpAttrs = {
   };
   Gather: { readonly axis: number };
   ScatterAdd: None;
+  /** The first input, not computed before the second one. */
+  After: None;
   Upsample: { readonly scales: readonly number[] };
   // Linear algebra
   MatMul: { readonly transA: boolean; readonly transB: boolean };
   Linear: None;
-  Conv: Window;
+  /** With `block` above 1, values lie in memory as [N, C / block, H, W, block] and kernels accordingly. */
+  Conv: Window & { readonly block: number };
   ConvTranspose: Window & { readonly outputPadding: readonly number[] };
   AveragePool: { readonly kernel: readonly number[]; readonly strides: readonly number[] };
   // Normalisation and attention

@@ -1,4 +1,6 @@
 /** @file Latents to frames, chunk by chunk as they are decoded. */
+
+import { sizeOf } from "../graph/shape.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
@@ -22,12 +24,12 @@ export async function* decodeLatents(
   { tiling = false, ...hooks }: DecodeOptions = {},
 ): AsyncGenerator<Extract<PipelineEvent, { kind: "frames" }>> {
   const { scalingFactor } = vae.config;
-  const unscaled = channelsFirst(latents, paddingFrames(transformer.config, latents), 1 / scalingFactor);
+  const source = unscaled(latents, paddingFrames(transformer.config, latents), 1 / scalingFactor);
   const decoder = new VideoDecoder(engine, vae.config, vae.weights, { tiling });
-  const total = decoder.framesOf(unscaled.shape[2]);
+  const total = decoder.framesOf(source.shape[0]);
   let start = 0;
-  for await (const pixels of decoder.decodeStream(unscaled, hooks)) {
-    const frames = framesLast(pixels);
+  for await (const pixels of decoder.decodeStream(source, hooks)) {
+    const frames = channelsLast(pixels);
     yield { kind: "frames", start, total, frames };
     start += frames.shape[0];
   }
@@ -41,32 +43,24 @@ function paddingFrames(config: TransformerConfig, { shape }: HostTensor): number
   return shape[1] % 2 === 0 ? leadingFrames(config, shape[1] - 1) : 0;
 }
 
-/** `[1, F, C, h, w]` to `[1, C, F - skip, h, w]`, multiplied by `factor`. */
-function channelsFirst({ shape, data }: HostTensor, skip: number, factor: number): HostTensor {
-  const [, frames, channels, height, width] = shape;
-  const plane = height * width;
-  const kept = frames - skip;
-  const source = data as Float32Array;
-  const out = new Float32Array(channels * kept * plane);
-  for (let f = 0; f < kept; f++)
-    for (let c = 0; c < channels; c++) {
-      const from = ((f + skip) * channels + c) * plane;
-      const to = (c * kept + f) * plane;
-      for (let i = 0; i < plane; i++) out[to + i] = source[from + i] * Math.fround(factor);
-    }
-  return { dtype: "f32", shape: [1, channels, kept, height, width], data: out };
+/** Latents `[1, F, C, h, w]` without the first `skip` frames, multiplied by `factor`: `[F - skip, C, h, w]`. */
+function unscaled({ shape, data }: HostTensor, skip: number, factor: number): HostTensor {
+  const [, frames, ...size] = shape;
+  const kept = (data as Float32Array).subarray(skip * sizeOf(size));
+  return { dtype: "f32", shape: [frames - skip, ...size], data: kept.map((x) => x * Math.fround(factor)) };
 }
 
-/** Pixels `[1, 3, T, H, W]` in [-1, 1] to frames `[T, H, W, 3]` in [0, 1]. */
-function framesLast({ shape, data }: HostTensor): HostTensor {
-  const [, , frames, height, width] = shape;
-  const plane = frames * height * width;
+/** Pixels `[T, 3, H, W]` in [-1, 1] to frames `[T, H, W, 3]` in [0, 1]. */
+function channelsLast({ shape, data }: HostTensor): HostTensor {
+  const [frames, channels, height, width] = shape;
+  const plane = height * width;
   const source = data as Float32Array;
-  const out = new Float32Array(plane * 3);
-  for (let c = 0; c < 3; c++)
-    for (let i = 0; i < plane; i++) {
-      const value = Math.fround(Math.fround(source[c * plane + i] * 0.5) + 0.5);
-      out[i * 3 + c] = value < 0 ? 0 : value > 1 ? 1 : value;
-    }
-  return { dtype: "f32", shape: [frames, height, width, 3], data: out };
+  const out = new Float32Array(source.length);
+  for (let t = 0; t < frames; t++)
+    for (let c = 0; c < channels; c++)
+      for (let i = 0; i < plane; i++) {
+        const value = Math.fround(Math.fround(source[(t * channels + c) * plane + i] * 0.5) + 0.5);
+        out[(t * plane + i) * channels + c] = value < 0 ? 0 : value > 1 ? 1 : value;
+      }
+  return { dtype: "f32", shape: [frames, height, width, channels], data: out };
 }

@@ -12,7 +12,8 @@ export function readMemory(): Memory {
     const { rss } = memoryUsage();
     return { resident: rss, anonymous: rss, peak: resourceUsage().maxRSS * 1024 };
   }
-  const bytes = (key: string): number => Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0) * 1024;
+  const bytes = (key: string): number =>
+    Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0) * 1024;
   return { resident: bytes("VmRSS"), anonymous: bytes("RssAnon"), peak: bytes("VmHWM") };
 }
 

@@ -19,8 +19,8 @@ const schema = z.object({
   sample_width: count.default(720),
   scaling_factor: z.number().positive().default(1.15258426),
   invert_scale_latents: z.boolean().default(false),
-  use_quant_conv: z.boolean().default(false),
-  use_post_quant_conv: z.boolean().default(false),
+  use_quant_conv: z.literal(false).default(false),
+  use_post_quant_conv: z.literal(false).default(false),
 });
 
 /** The VAE's hyper-parameters in our names. */
@@ -43,8 +43,6 @@ export type VaeConfig = {
   readonly scalingFactor: number;
   /** Image conditions are divided by the scale instead (CogVideoX 1.5). */
   readonly invertScale: boolean;
-  readonly quantConv: boolean;
-  readonly postQuantConv: boolean;
 };
 
 /**
@@ -71,7 +69,5 @@ export function parseVaeConfig(json: unknown, source: string): VaeConfig {
     sampleWidth: c.sample_width,
     scalingFactor: c.scaling_factor,
     invertScale: c.invert_scale_latents,
-    quantConv: c.use_quant_conv,
-    postQuantConv: c.use_post_quant_conv,
   };
 }

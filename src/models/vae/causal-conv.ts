@@ -1,0 +1,123 @@
+/** @file The causal 3-D convolution: what a frame becomes depends on frames before it, never on later ones. */
+// n frames of a group, O output and I input channels, H and W height and width, m products of a fast filter
+import { after, concat, conv, pad } from "../../graph/functions.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import { layer, type Scope } from "../../nn/scope.ts";
+import { type Clip, paddedChannels } from "./frames.ts";
+import { type FastFilter, fastFilters, type Matrix, matrix, paddedBias, tapRows } from "./kernels.ts";
+
+/** The two frames before a chunk, as one convolution has seen them: `[2, C, H, W]` in the clip's layout. */
+export type ConvCache = Tensor;
+
+/**
+ * The caches of a chunk: what the chunk before left, and what this one leaves, by the path of the convolution.
+ * `before` is null for the first chunk of a clip; `keep` tells whether anybody will need `after`.
+ */
+export type Caches = {
+  readonly before: ((path: string, channels: number, height: number, width: number) => ConvCache) | null;
+  readonly after: Map<string, ConvCache>;
+  readonly keep: boolean;
+};
+
+/** What is done to a group right before it is convolved; normalisation and activation come this way. */
+export type Prepare = (group: Tensor, index: number) => Tensor;
+
+const BORDER = { before: [1, 1], after: [1, 1] };
+
+/**
+ * A 3x3x3 convolution over time and space of `clip` to `out` channels; declares `conv.weight [O, I, 3, 3, 3]` and
+ * `conv.bias [O]`. Two frames precede the clip: those of the cache, or its first frame twice.
+ * @param prepare applied to every group when its turn comes, so that only one prepared group is alive
+ * @param residual added to the result, in the same groups
+ */
+export const causalConv = layer(
+  (p: Scope, clip: Clip, out: number, caches: Caches, prepare: Prepare = (x) => x, residual?: Clip): Clip => {
+    const kernels = kernelsOf(p.at("conv"), clip, out);
+    const [, channels, height, width] = clip.groups[0].shape;
+    let before: Before = { frames: caches.before?.(p.path, channels, height, width) ?? null };
+    const groups: Tensor[] = [];
+    for (const [i, group] of clip.groups.entries()) {
+      const last = groups.at(-1);
+      const x = prepare(last === undefined ? group : after(group, last), i);
+      const y = convolveGroup(x, before, kernels, clip.block);
+      groups.push(residual === undefined ? y : residual.groups[i].add(y));
+      before = { frames: lastTwo(x, before) };
+    }
+    if (caches.keep) caches.after.set(p.path, before.frames!);
+    return { groups, channels: out, block: clip.block };
+  },
+);
+
+/** Frames before a group: two of them, or null where the group begins the clip and its first frame stands in. */
+type Before = { readonly frames: Tensor | null };
+
+/** Kernel rows `[3, O · I · 9]` and bias of one convolution. */
+type Kernels = { readonly rows: Tensor; readonly bias: Tensor; readonly out: number; readonly inner: number };
+
+function kernelsOf(p: Scope, { groups, channels, block }: Clip, out: number): Kernels {
+  const rows = tapRows(p.param("weight", [out, channels, 3, 3, 3]), block);
+  const bias = paddedBias(p.param("bias", [out]), block);
+  return { rows, bias, out: paddedChannels(out, block), inner: groups[0].dim(1) };
+}
+
+function convolveGroup(x: Tensor, before: Before, kernels: Kernels, block: number): Tensor {
+  const frames = x.dim(0);
+  if (frames === 1)
+    return before.frames === null ? standing(x, kernels, block) : direct(x, before.frames, kernels, block);
+  return filtered(x, before.frames, fastFilters[frames as 2 | 4], kernels, block);
+}
+
+/** The first frame of a clip: all three taps see the same frame, so their kernels add up. */
+function standing(x: Tensor, { rows, bias, out, inner }: Kernels, block: number): Tensor {
+  const kernel = rows.sum([0]).reshape([out, inner, 3, 3]);
+  return conv(x, kernel, bias, { ...BORDER, block });
+}
+
+/** One frame behind two others: three convolutions as one over the channels of all three. */
+function direct(x: Tensor, before: Tensor, { rows, bias, out, inner }: Kernels, block: number): Tensor {
+  const [, , height, width] = x.shape;
+  const stacked = concat([before, x], 0).reshape([1, 3 * inner, height, width]);
+  const kernel = rows
+    .reshape([3, out / block, -1])
+    .transpose([1, 0, 2])
+    .reshape([out, 3 * inner, 3, 3]);
+  return conv(stacked, kernel, bias, { ...BORDER, block });
+}
+
+/** A group by minimal filtering: mix frames, convolve every mix with its kernel, mix the products. */
+function filtered(
+  x: Tensor,
+  before: Tensor | null,
+  filter: FastFilter,
+  kernels: Kernels,
+  block: number,
+): Tensor {
+  const { rows, bias, out, inner } = kernels;
+  const [frames, , height, width] = x.shape;
+  const products = filter.kernel.length;
+  const flat = x.reshape([frames, -1]);
+  const input = before === null ? withFirstTwice(filter.input) : filter.input;
+  const seen = before === null ? flat : concat([before.reshape([2, -1]), flat], 0);
+  const mixes = matrix(input)
+    .matmul(seen)
+    .reshape([1, products * inner, height, width]);
+  const mixedKernels = matrix(filter.kernel)
+    .matmul(rows)
+    .reshape([products * out, inner, 3, 3]);
+  const onSecond = pad(bias, [out], [(products - 2) * out]);
+  const convolved = conv(mixes, mixedKernels, onSecond, { ...BORDER, block, groups: products });
+  return matrix(filter.output)
+    .matmul(convolved.reshape([products, -1]))
+    .reshape([frames, out, height, width]);
+}
+
+/** The input matrix for a group that begins a clip: its first frame stands for the two frames before it too. */
+function withFirstTwice(input: Matrix): Matrix {
+  return input.map(([a, b, c, ...rest]) => [a + b + c, ...rest]);
+}
+
+function lastTwo(x: Tensor, { frames }: Before): Tensor {
+  const count = x.dim(0);
+  if (count >= 2) return count === 2 ? x : x.slice(0, count - 2);
+  return frames === null ? concat([x, x], 0) : concat([frames.slice(0, 1), x], 0);
+}

@@ -1,0 +1,41 @@
+/** @file The residual block that every level of the VAE is made of. */
+import { after, conv } from "../../graph/functions.ts";
+import { layer } from "../../nn/scope.ts";
+import { type Caches, causalConv, type Prepare } from "./causal-conv.ts";
+import { type Clip, mapGroups } from "./frames.ts";
+import { paddedBias, tapRows } from "./kernels.ts";
+import { type Guide, type NormConfig, normSilu, spatialNormSilu } from "./norm.ts";
+
+/** What every block of one pass needs to know. */
+export type Pass = {
+  readonly norm: NormConfig;
+  readonly caches: Caches;
+  /** Latents that steer the norms: in the decoder only. */
+  readonly guide: Guide | null;
+};
+
+/** Norm and activation of a pass, plain or steered by the latents. */
+export const activation = layer(
+  (p, clip: Clip, { norm, guide }: Pass): Prepare =>
+    guide === null ? normSilu(p, clip, norm) : spatialNormSilu(p, clip, guide, norm),
+);
+
+/** x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with a 1x1 convolution on x where the channels change. */
+export const resnetBlock = layer((p, clip: Clip, out: number, pass: Pass): Clip => {
+  const first = activation(p.at("norm1"), clip, pass);
+  const changes = clip.channels !== out;
+  const skip = changes ? shortcut(p.at("conv_shortcut"), clip, out) : clip;
+  // With the shortcut taken before the activation, a group of the wide input is free once it is convolved.
+  const prepared: Prepare = changes ? (x, i) => first(after(x, skip.groups[i]), i) : first;
+  const between = causalConv(p.at("conv1"), clip, out, pass.caches, prepared);
+  const second = activation(p.at("norm2"), between, pass);
+  return causalConv(p.at("conv2"), between, out, pass.caches, second, skip);
+});
+
+/** A 1x1x1 convolution; declares `weight [out, C, 1, 1, 1]` and `bias [out]`. */
+const shortcut = layer((p, clip: Clip, out: number): Clip => {
+  const { channels, block } = clip;
+  const kernel = tapRows(p.param("weight", [out, channels, 1, 1, 1]), block).reshape([out, channels, 1, 1]);
+  const bias = paddedBias(p.param("bias", [out]), block);
+  return { ...mapGroups(clip, (x) => conv(x, kernel, bias, { block })), channels: out };
+});

@@ -1,0 +1,85 @@
+/** @file Clips on the host in the two layouts that models use, [B, C, T, H, W] and frames first [T, C, H, W]. */
+import { sizeOf } from "../graph/shape.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+
+type Rectangle = {
+  readonly top: number;
+  readonly left: number;
+  readonly bottom: number;
+  readonly right: number;
+};
+
+/** Every sample of `[B, ...]` as a view of its own, `[...]`. */
+export function samplesOf({ shape: [batch, ...rest], data }: HostTensor): HostTensor[] {
+  const size = sizeOf(rest);
+  return Array.from({ length: batch }, (_, i) => ({
+    dtype: "f32",
+    shape: rest,
+    data: data.subarray(i * size, (i + 1) * size),
+  }));
+}
+
+/** Samples of one shape as one tensor with a batch axis. */
+export function stackSamples(samples: readonly HostTensor[]): HostTensor {
+  const [{ shape }] = samples;
+  const size = sizeOf(shape);
+  const data = new Float32Array(samples.length * size);
+  for (const [i, sample] of samples.entries()) data.set(sample.data as Float32Array, i * size);
+  return { dtype: "f32", shape: [samples.length, ...shape], data };
+}
+
+/** `[C, T, H, W]` to `[T, C, H, W]`. */
+export function framesFirst({ shape: [channels, frames, height, width], data }: HostTensor): HostTensor {
+  const swapped = swapPlanes(data as Float32Array, channels, frames, height * width);
+  return { dtype: "f32", shape: [frames, channels, height, width], data: swapped };
+}
+
+/** Parts `[Ti, C, H, W]` one after the other, as `[C, T, H, W]`. */
+export function channelsFirst(parts: readonly HostTensor[]): HostTensor {
+  const frames = parts.reduce((n, { shape }) => n + shape[0], 0);
+  const [, channels, height, width] = parts[0].shape;
+  const joined = new Float32Array(frames * channels * height * width);
+  let at = 0;
+  for (const { data } of parts) {
+    joined.set(data as Float32Array, at);
+    at += data.length;
+  }
+  const swapped = swapPlanes(joined, frames, channels, height * width);
+  return { dtype: "f32", shape: [channels, frames, height, width], data: swapped };
+}
+
+/** Frames `start` to `end` of `[T, C, H, W]`, as a copy that the engine may take over. */
+export function sliceFrames(
+  { shape: [, ...size], data }: HostTensor,
+  start: number,
+  end: number,
+): HostTensor {
+  const frame = sizeOf(size);
+  return { dtype: "f32", shape: [end - start, ...size], data: data.slice(start * frame, end * frame) };
+}
+
+/** A rectangle of every frame of `[T, C, H, W]`. */
+export function cropFrames({ shape, data }: HostTensor, { top, left, bottom, right }: Rectangle): HostTensor {
+  const [frames, channels, height, width] = shape;
+  const size = [frames, channels, bottom - top, right - left];
+  const cropped = new Float32Array(sizeOf(size));
+  let at = 0;
+  for (let plane = 0; plane < frames * channels; plane++)
+    for (let y = top; y < bottom; y++) {
+      const line = (plane * height + y) * width;
+      cropped.set((data as Float32Array).subarray(line + left, line + right), at);
+      at += right - left;
+    }
+  return { dtype: "f32", shape: size, data: cropped };
+}
+
+/** `[a, b, plane]` to `[b, a, plane]`. */
+function swapPlanes(data: Float32Array, a: number, b: number, plane: number): Float32Array {
+  const swapped = new Float32Array(data.length);
+  for (let i = 0; i < a; i++)
+    for (let j = 0; j < b; j++) {
+      const from = (i * b + j) * plane;
+      swapped.set(data.subarray(from, from + plane), (j * a + i) * plane);
+    }
+  return swapped;
+}

@@ -1,0 +1,126 @@
+/** @file One half of the VAE at work on a stream of chunks; what a chunk leaves for the next one is a value. */
+import { ConfigError } from "../errors.ts";
+import type { Segment } from "../graph/segment.ts";
+import { sameShape, showShape } from "../graph/shape.ts";
+import type { VaeConfig } from "../models/vae/config.ts";
+import { decoderSegments } from "../models/vae/decoder.ts";
+import { encoderSegments } from "../models/vae/encoder.ts";
+import { CACHE_PREFIX, type ChunkCall, cacheInputs } from "../models/vae/pass.ts";
+import { convBlock } from "../runtime/conv-block.ts";
+import type { Engine } from "../runtime/engine.ts";
+import { declaredShapes, type MappedWeights, mapWeights } from "../runtime/mapped-weights.ts";
+import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
+import { SegmentPool } from "../runtime/segment-pool.ts";
+import type { WeightSet } from "../weights/checkpoint.ts";
+import type { RunHooks } from "./denoiser.ts";
+
+/** What a chunk leaves for the next one of the same clip: the last frames that every convolution has seen. */
+export type ChunkCache = ReadonlyMap<string, ResidentRef>;
+
+/** Whether a chunk continues a clip, and whether another one follows. */
+export type ChunkPlace = { readonly cache: ChunkCache | null; readonly isLast: boolean };
+
+/** The encoder or the decoder of one checkpoint. Sessions are made for each size of chunk and kept. */
+export class VaeChunks {
+  readonly config: VaeConfig;
+  private readonly engine: Engine;
+  private readonly direction: "encode" | "decode";
+  private readonly weights: MappedWeights;
+  private readonly pool: SegmentPool;
+  private readonly traced = new Map<string, readonly Segment[]>();
+
+  /** @throws WeightsError when the checkpoint does not fit the model */
+  constructor(engine: Engine, config: VaeConfig, weights: WeightSet, direction: "encode" | "decode") {
+    this.engine = engine;
+    this.config = config;
+    this.direction = direction;
+    this.weights = mapWeights(weights, vaeShapes(config));
+    this.pool = new SegmentPool(engine, this.weights);
+  }
+
+  /**
+   * Works on one chunk: frames `[T, 3, H, W]` to moments `[F, 2L, h, w]`, or latents `[F, L, h, w]` to frames. The
+   * cache that goes in is used up; the one that comes out belongs to the caller, and is empty after the last chunk.
+   * @throws ConfigError when the cache was made by chunks of another size
+   */
+  async run(
+    chunk: HostTensor,
+    { cache, isLast }: ChunkPlace,
+    { signal, onSegment }: RunHooks = {},
+  ): Promise<{ readonly result: HostTensor; readonly cache: ChunkCache }> {
+    const segments = await this.segmentsFor(chunk, cache !== null, !isLast);
+    const next = new Map<string, ResidentRef>();
+    const first = this.direction === "encode" ? "sample" : "latents";
+    const source = await this.engine.upload(chunk);
+    let groups: Record<string, ResidentRef> = { [first]: source };
+    for (const [i, segment] of segments.entries()) {
+      const caches = pickCaches(segment, cache);
+      const guide: Record<string, ResidentRef> = this.direction === "decode" ? { latents: source } : {};
+      const used = [...Object.values(groups), ...Object.values(caches)].filter((tensor) => tensor !== source);
+      const outputs = await this.pool.run(
+        segment,
+        { ...guide, ...groups, ...caches },
+        { consume: used, signal },
+      );
+      groups = {};
+      for (const [name, tensor] of Object.entries(outputs))
+        if (name.startsWith(CACHE_PREFIX)) next.set(name, tensor);
+        else groups[name] = tensor;
+      onSegment?.(segment.name, i + 1, segments.length);
+    }
+    await this.engine.free(source);
+    const [result] = Object.values(groups);
+    return { result: await this.engine.download(result), cache: next };
+  }
+
+  /** Lets a cache go that no chunk will use. */
+  async drop(cache: ChunkCache): Promise<void> {
+    await this.engine.free(...cache.values());
+  }
+
+  async close(): Promise<void> {
+    await this.pool.close();
+  }
+
+  private async segmentsFor(
+    { shape }: HostTensor,
+    continues: boolean,
+    keeps: boolean,
+  ): Promise<readonly Segment[]> {
+    const [frames, , height, width] = shape;
+    const key = [frames, height, width, continues, keeps].join();
+    const found = this.traced.get(key) ?? (await this.trace({ frames, height, width, continues, keeps }));
+    this.traced.set(key, found);
+    return found;
+  }
+
+  private async trace(call: Omit<ChunkCall, "block">): Promise<readonly Segment[]> {
+    const found = await convBlock(this.engine);
+    const block = this.config.channels.every((channels) => channels % found === 0) ? found : 1;
+    const build = this.direction === "encode" ? encoderSegments : decoderSegments;
+    return build(this.config, { ...call, block });
+  }
+}
+
+/** Shapes of every parameter of the whole VAE, by checkpoint key. */
+export function vaeShapes(config: VaeConfig): Map<string, readonly number[]> {
+  const ratio = 2 ** (config.channels.length - 1);
+  const call = { frames: 1, continues: false, keeps: false, block: 1 };
+  const encoder = encoderSegments(config, { ...call, height: ratio, width: ratio });
+  return declaredShapes([...encoder, ...decoderSegments(config, { ...call, height: 1, width: 1 })]);
+}
+
+/** The caches a segment takes, checked against the shapes it was traced for. */
+function pickCaches(segment: Segment, cache: ChunkCache | null): Record<string, ResidentRef> {
+  const picked: Record<string, ResidentRef> = {};
+  for (const [name, shape] of cacheInputs(segment)) {
+    const tensor = cache?.get(name);
+    if (tensor === undefined || !sameShape(tensor.shape, shape))
+      throw new ConfigError(
+        `the cache of ${name.slice(CACHE_PREFIX.length)} is ${tensor ? showShape(tensor.shape) : "missing"}, ` +
+          `but this chunk needs ${showShape(shape)}; a cache fits only the next chunk of the same clip`,
+      );
+    picked[name] = tensor;
+  }
+  return picked;
+}

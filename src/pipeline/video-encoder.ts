@@ -1,0 +1,67 @@
+/** @file Pixels to the moments of their latents: chunk after chunk, in tiles where asked for. */
+import { ConfigError } from "../errors.ts";
+import { chunkLengths, ENCODE_CHUNK } from "../models/vae/chunks.ts";
+import type { VaeConfig } from "../models/vae/config.ts";
+import { type Tiling, tilingFor } from "../models/vae/tiling.ts";
+import type { Engine } from "../runtime/engine.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+import type { WeightSet } from "../weights/checkpoint.ts";
+import { channelsFirst, framesFirst, samplesOf, stackSamples } from "./clip-layout.ts";
+import type { RunHooks } from "./denoiser.ts";
+import { VaeChunks } from "./vae-chunks.ts";
+import { inChunks, inTiles } from "./vae-stream.ts";
+import type { VaeWorkOptions } from "./video-decoder.ts";
+
+/** The encoder of one checkpoint. */
+export class VideoEncoder {
+  private readonly config: VaeConfig;
+  private readonly chunks: VaeChunks;
+  private readonly tiling: Tiling | null;
+
+  /** @throws WeightsError when the checkpoint does not fit the model */
+  constructor(
+    engine: Engine,
+    config: VaeConfig,
+    weights: WeightSet,
+    { tiling = false }: VaeWorkOptions = {},
+  ) {
+    this.config = config;
+    this.chunks = new VaeChunks(engine, config, weights, "encode");
+    this.tiling = tiling === false ? null : tilingFor(config, "encode", tiling === true ? {} : tiling);
+  }
+
+  /** Moments `[F, 2L, h, w]`, a chunk at a time, for frames `[T, 3, H, W]` in [-1, 1]; sides are multiples of 8. */
+  async *encodeStream(frames: HostTensor, hooks: RunHooks = {}): AsyncGenerator<HostTensor> {
+    this.check(frames);
+    const lengths = chunkLengths(frames.shape[0], ENCODE_CHUNK);
+    try {
+      yield* this.tiling === null
+        ? inChunks(this.chunks, frames, lengths, hooks)
+        : inTiles(this.chunks, frames, lengths, this.tiling, hooks);
+    } finally {
+      await this.chunks.close();
+    }
+  }
+
+  /** Everything at once: pixels `[B, 3, T, H, W]` in [-1, 1] to moments `[B, 2L, F, h, w]`, means first. */
+  async encode(sample: HostTensor, hooks: RunHooks = {}): Promise<HostTensor> {
+    const encoded: HostTensor[] = [];
+    for (const clip of samplesOf(sample)) {
+      const parts: HostTensor[] = [];
+      for await (const part of this.encodeStream(framesFirst(clip), hooks)) parts.push(part);
+      encoded.push(channelsFirst(parts));
+    }
+    return stackSamples(encoded);
+  }
+
+  private check({ shape }: HostTensor): void {
+    const ratio = 2 ** (this.config.channels.length - 1);
+    const [frames, channels, height, width] = shape;
+    const fits = height % ratio === 0 && width % ratio === 0 && height > 0 && width > 0;
+    if (shape.length !== 4 || channels !== this.config.inChannels || frames < 1 || !fits)
+      throw new ConfigError(
+        `frames to encode must be [T, ${this.config.inChannels}, H, W] with sides that are multiples of ${ratio}, ` +
+          `got [${shape.join(", ")}]`,
+      );
+  }
+}
