@@ -11,6 +11,8 @@ import type { Terminal } from "./terminal.ts";
 /** What every command can use while it runs. */
 export type Context = {
   readonly terminal: Terminal;
+  /** Removes what must not be left behind; called when the process has to end in the middle of a segment. */
+  readonly cleanups: Set<() => Promise<void>>;
   /** Fires at the first Ctrl-C. */
   readonly signal: AbortSignal;
   /** Makes the exit status 1 although the command finishes and has said everything there is to say. */

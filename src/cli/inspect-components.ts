@@ -6,8 +6,12 @@ import { t5Segments } from "../models/t5/encoder.ts";
 import { parseTransformerConfig, type TransformerConfig } from "../models/transformer/config.ts";
 import { positionsFor } from "../models/transformer/positions/positions.ts";
 import { transformerSegments } from "../models/transformer/transformer.ts";
+import { chunkLengths, DECODE_CHUNK } from "../models/vae/chunks.ts";
+import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
+import { decoderSegments } from "../models/vae/decoder.ts";
+import { encoderSegments } from "../models/vae/encoder.ts";
 import { readJson } from "../pipeline/checkpoint.ts";
-import { type ClipSize, clipSize, latentSize } from "../pipeline/clip-size.ts";
+import { type ClipSize, clipSize, latentFrames, latentSize } from "../pipeline/clip-size.ts";
 import { type KeyOptions, t5Aliases } from "../weights/check.ts";
 
 /** A model of a checkpoint folder: where it lies and how it is traced. */
@@ -42,6 +46,11 @@ export async function componentKinds(folder: string): Promise<ComponentKind[]> {
       keyOptions: {},
       trace: (json, source) => traceTransformer(parseTransformerConfig(json, source)),
     },
+    {
+      name: "vae",
+      keyOptions: {},
+      trace: (json, source) => traceVae(parseVaeConfig(json, source), transformer),
+    },
   ];
 }
 
@@ -75,6 +84,25 @@ function traceTransformer(config: TransformerConfig): TracedComponent {
     summary: describeTransformer(config, size),
     config,
     segments: [segments.embed, ...segments.blocks, segments.head],
+  };
+}
+
+/** The decoder's first chunk of a clip is its largest; the encoder is traced small, for its parameters alone. */
+function traceVae(config: VaeConfig, transformer: TransformerConfig): TracedComponent {
+  const { frames, width, height } = clipSize(transformer);
+  const [firstChunk] = chunkLengths(latentFrames(transformer, frames), DECODE_CHUNK);
+  const ratio = 2 ** (config.channels.length - 1);
+  const call = { continues: false, keeps: true, block: 1 };
+  const encoder = encoderSegments(config, { ...call, frames: 1, height: ratio, width: ratio });
+  const size = { frames: firstChunk, height: height / ratio, width: width / ratio };
+  const decoder = decoderSegments(config, { ...call, ...size });
+  const { channels, latentChannels, layers, groups, scalingFactor } = config;
+  return {
+    summary:
+      `${channels.join(", ")} channels, ${latentChannels} latent, ${layers} blocks a level, ` +
+      `norms of ${groups} groups, scale ${scalingFactor}`,
+    config,
+    segments: [...encoder, ...decoder],
   };
 }
 

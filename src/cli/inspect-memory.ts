@@ -39,17 +39,17 @@ function widenedBytes({ outputs }: Segment, isWide: (key: string) => boolean): n
 }
 
 /** The highest sum of results alive at once when nodes run in order and are dropped after their last use. */
-function peakActivationBytes({ inputs, outputs }: Segment): number {
-  const order = toposort(Object.values(outputs)).filter(({ op }) => op !== "Param");
+function peakActivationBytes({ outputs }: Segment): number {
+  const order = toposort(Object.values(outputs)).filter(({ op }) => op !== "Param" && op !== "Constant");
+  const inputs = order.filter(({ op }) => op === "Input");
   const lastUse = new Map<Tensor, number>();
   for (const [i, node] of order.entries()) for (const x of node.inputs) lastUse.set(storageOf(x), i);
-  for (const kept of [...Object.values<Tensor>(inputs), ...Object.values<Tensor>(outputs)])
+  for (const kept of [...inputs, ...Object.values<Tensor>(outputs)])
     lastUse.set(storageOf(kept), order.length);
-  let live = Object.values<Tensor>(inputs).reduce((sum, node) => sum + bytesOf(node), 0);
+  let live = inputs.reduce((sum, node) => sum + bytesOf(node), 0);
   let peak = live;
   for (const [i, node] of order.entries()) {
-    const isNew = storageOf(node) === node && node.op !== "Input" && node.op !== "Constant";
-    if (isNew) live += bytesOf(node);
+    if (storageOf(node) === node && node.op !== "Input") live += bytesOf(node);
     peak = Math.max(peak, live);
     const dead = new Set(node.inputs.map(storageOf).filter((x) => lastUse.get(x) === i));
     for (const x of dead) if (x.op !== "Param" && x.op !== "Constant") live -= bytesOf(x);
@@ -57,9 +57,9 @@ function peakActivationBytes({ inputs, outputs }: Segment): number {
   return peak;
 }
 
-/** Reshaping makes no copy: the tensor whose memory a node shares. */
+/** The tensor whose memory a node shares: reshaping and waiting make no copy. */
 function storageOf(node: Tensor): Tensor {
-  return node.op === "Reshape" ? storageOf(node.inputs[0]) : node;
+  return node.op === "Reshape" || node.op === "After" ? storageOf(node.inputs[0]) : node;
 }
 
 function bytesOf({ shape, dtype }: Tensor): number {

@@ -1,5 +1,6 @@
 /** @file The command line: picks a command, runs it, turns what happens into an exit status. */
 import { CancelledError, ConfigError, SessionError, ShapeError, WeightsError } from "../errors.ts";
+import { exitNow } from "../runtime/heap.ts";
 import { type Command, type Context, commandHelp } from "./command.ts";
 import { bench } from "./commands/bench.ts";
 import { forward } from "./commands/forward.ts";
@@ -28,7 +29,7 @@ export async function main(args: readonly string[]): Promise<number> {
     if (rest[0] === "--version" || rest[0] === "-V") terminal.print(version());
     else if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h" || rest[0] === "help")
       process.stdout.write(`${overview()}\n`);
-    else await dispatch(rest, { terminal, signal: interrupts.signal, fail });
+    else await dispatch(rest, { terminal, signal: interrupts.signal, cleanups: interrupts.cleanups, fail });
     return result;
   } catch (error) {
     return report(error as Error, terminal);
@@ -66,13 +67,32 @@ function report(error: Error, terminal: Terminal): number {
   return error instanceof ConfigError ? status.usage : status.failed;
 }
 
-/** The first Ctrl-C (or SIGTERM) stops between segments; the second one kills. A closed pipe stops too. */
-function watchInterrupts(terminal: Terminal): { readonly signal: AbortSignal; stop(): void } {
+type Interrupts = {
+  readonly signal: AbortSignal;
+  readonly cleanups: Context["cleanups"];
+  stop(): void;
+};
+
+/** A segment that runs on this long after Ctrl-C is not waited for. */
+const PATIENCE_MS = 600;
+
+/**
+ * The first Ctrl-C (or SIGTERM) stops between segments. Where the segment in progress takes too long, or at the second
+ * Ctrl-C, the process ends inside it, after what it had half written is removed. A closed pipe stops too.
+ */
+function watchInterrupts(terminal: Terminal): Interrupts {
   const controller = new AbortController();
+  const cleanups: Context["cleanups"] = new Set();
+  const leave = async () => {
+    await Promise.allSettled([...cleanups].map((cleanup) => cleanup()));
+    exitNow(status.interrupted);
+  };
+  let timer: NodeJS.Timeout | undefined;
   const interrupt = () => {
-    if (controller.signal.aborted) process.kill(process.pid, "SIGKILL");
+    if (controller.signal.aborted) void leave();
     controller.abort();
-    terminal.say("stopping at the next segment; press Ctrl-C again to kill");
+    timer ??= setTimeout(leave, PATIENCE_MS);
+    terminal.say("stopping");
   };
   const signals = ["SIGINT", "SIGTERM"] as const;
   for (const name of signals) process.on(name, interrupt);
@@ -81,7 +101,11 @@ function watchInterrupts(terminal: Terminal): { readonly signal: AbortSignal; st
   process.stderr.on("error", () => {});
   return {
     signal: controller.signal,
-    stop: () => signals.forEach((name) => void process.off(name, interrupt)),
+    cleanups,
+    stop: () => {
+      clearTimeout(timer);
+      for (const name of signals) process.off(name, interrupt);
+    },
   };
 }
 

@@ -9,7 +9,7 @@ import { transformer2b } from "./official-configs.ts";
 import { withRandomCheckpoint } from "./random-checkpoint.ts";
 
 const terminal: Terminal = { say() {}, print() {}, emit() {}, progress() {} };
-const context = { terminal, signal: new AbortController().signal };
+const context = { terminal, signal: new AbortController().signal, cleanups: new Set<() => Promise<void>>() };
 const models = {
   transformer: {
     ...transformer2b,
@@ -47,7 +47,7 @@ test("removes the folder when its user fails", async () => {
 });
 
 test("stops writing after the signal", async () => {
-  const stopped = { terminal, signal: AbortSignal.abort() };
+  const stopped = { terminal, signal: AbortSignal.abort(), cleanups: new Set<() => Promise<void>>() };
   await expect(withRandomCheckpoint(models, stopped, async () => {})).rejects.toThrow(
     "stopped while writing random weights",
   );

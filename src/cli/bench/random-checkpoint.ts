@@ -21,10 +21,12 @@ export type RandomModels = Readonly<Partial<Record<"transformer" | "vae" | "text
  */
 export async function withRandomCheckpoint<T>(
   models: RandomModels,
-  { terminal, signal }: Pick<Context, "terminal" | "signal">,
+  { terminal, signal, cleanups }: Pick<Context, "terminal" | "signal" | "cleanups">,
   use: (folder: string) => Promise<T>,
 ): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), "cogvideox-bench-"));
+  const remove = () => rm(folder, { recursive: true, force: true });
+  cleanups.add(remove);
   try {
     await writeConfigs(folder, models);
     const parts = await declaredParts(folder, models);
@@ -34,7 +36,8 @@ export async function withRandomCheckpoint<T>(
     for (const { file, shapes } of parts) await writeRandomWeights(join(folder, file), shapes, signal);
     return await use(folder);
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    cleanups.delete(remove);
+    await remove();
   }
 }
 

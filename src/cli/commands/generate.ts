@@ -59,7 +59,7 @@ export const generate = command({
 });
 
 async function run(pipeline: Pipeline, prompt: string, values: Values, context: Context): Promise<void> {
-  const { terminal, signal } = context;
+  const { terminal, signal, cleanups } = context;
   const progress = new Progress(terminal);
   const latents = values.latents ? await readLatents(values.latents) : undefined;
   const request: TextToVideoOptions = {
@@ -78,6 +78,8 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
     onSegment: (event) => progress.segment(event),
   };
   const sink = new ClipSink(pipeline, request, values);
+  const abort = () => sink.abort();
+  cleanups.add(abort);
   try {
     await sink.open(pixelSize(pipeline, request));
     for await (const event of textToVideo(pipeline, request)) {
@@ -90,6 +92,8 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
   } catch (error) {
     await sink.abort();
     throw error;
+  } finally {
+    cleanups.delete(abort);
   }
 }
 
