@@ -8,7 +8,7 @@ import type { VaeConfig } from "./config.ts";
 import { type Clip, fromClip, toClip } from "./frames.ts";
 import { type ChunkCall, cachesOut, clipFrom, groupsIn, groupsOut, vaePass } from "./pass.ts";
 import { upsample } from "./resample.ts";
-import { activation, type Pass, resnetBlock } from "./resnet.ts";
+import { type Pass, resnetBlock } from "./resnet.ts";
 
 /** From latents to the coarsest level: the first convolution and the middle block. */
 export function decoderFront(p: Scope, latents: Tensor, config: VaeConfig, pass: Pass, block: number): Clip {
@@ -33,7 +33,7 @@ export function decoderLevel(p: Scope, clip: Clip, index: number, config: VaeCon
 
 /** From the finest level to frames `[T, 3, H, W]`. */
 export function decoderHead(p: Scope, clip: Clip, config: VaeConfig, pass: Pass): Tensor {
-  const prepare = activation(p.at("norm_out"), clip, pass);
+  const prepare = pass.activate(p.at("norm_out"), clip);
   return fromClip(causalConv(p.at("conv_out"), clip, config.outChannels, pass.caches, prepare));
 }
 

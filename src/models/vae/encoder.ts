@@ -8,7 +8,7 @@ import type { VaeConfig } from "./config.ts";
 import { type Clip, fromClip, toClip } from "./frames.ts";
 import { type ChunkCall, cachesOut, clipFrom, groupsIn, groupsOut, vaePass } from "./pass.ts";
 import { downsample } from "./resample.ts";
-import { activation, type Pass, resnetBlock } from "./resnet.ts";
+import { type Pass, resnetBlock } from "./resnet.ts";
 
 /** Level `index`, finest first: residual blocks, then half the resolution except at the last. */
 export function encoderLevel(p: Scope, clip: Clip, index: number, config: VaeConfig, pass: Pass): Clip {
@@ -24,7 +24,7 @@ export function encoderLevel(p: Scope, clip: Clip, index: number, config: VaeCon
 export function encoderHead(p: Scope, clip: Clip, config: VaeConfig, pass: Pass): Tensor {
   let x = clip;
   for (let i = 0; i < 2; i++) x = resnetBlock(p.at("mid_block", "resnets", i), x, clip.channels, pass);
-  const prepare = activation(p.at("norm_out"), x, pass);
+  const prepare = pass.activate(p.at("norm_out"), x);
   return fromClip(causalConv(p.at("conv_out"), x, 2 * config.latentChannels, pass.caches, prepare));
 }
 

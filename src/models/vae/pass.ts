@@ -4,7 +4,7 @@ import { input, type Tensor, toposort } from "../../graph/tensor.ts";
 import type { Caches } from "./causal-conv.ts";
 import type { VaeConfig } from "./config.ts";
 import type { Clip } from "./frames.ts";
-import type { Guide } from "./norm.ts";
+import { type Guide, normSilu, spatialNormSilu } from "./norm.ts";
 import type { Pass } from "./resnet.ts";
 
 /** Size and place of a chunk. */
@@ -33,7 +33,11 @@ export function vaePass(
   const before: Caches["before"] = continues
     ? (path, channels, height, width) => input(CACHE_PREFIX + path, [2, channels, height, width])
     : null;
-  return { norm: { groups, eps }, guide, caches: { before, after: new Map(), keep: keeps } };
+  const norm = { groups, eps };
+  return {
+    activate: (p, clip) => (guide === null ? normSilu(p, clip, norm) : spatialNormSilu(p, clip, guide, norm)),
+    caches: { before, after: new Map(), keep: keeps },
+  };
 }
 
 /** Group tensors of a clip as outputs `x0`, `x1`, ... */

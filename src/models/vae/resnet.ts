@@ -1,34 +1,26 @@
 /** @file The residual block that every level of the VAE is made of. */
 import { after, conv } from "../../graph/functions.ts";
-import { layer } from "../../nn/scope.ts";
+import { layer, type Scope } from "../../nn/scope.ts";
 import { type Caches, causalConv, type Prepare } from "./causal-conv.ts";
 import { type Clip, mapGroups } from "./frames.ts";
 import { paddedBias, tapRows } from "./kernels.ts";
-import { type Guide, type NormConfig, normSilu, spatialNormSilu } from "./norm.ts";
 
-/** What every block of one pass needs to know. */
+/** What every block of one pass through the VAE needs to know. */
 export type Pass = {
-  readonly norm: NormConfig;
+  /** Norm and activation of a clip, plain or steered by the latents; declares the norm's parameters under `p`. */
+  readonly activate: (p: Scope, clip: Clip) => Prepare;
   readonly caches: Caches;
-  /** Latents that steer the norms: in the decoder only. */
-  readonly guide: Guide | null;
 };
-
-/** Norm and activation of a pass, plain or steered by the latents. */
-export const activation = layer(
-  (p, clip: Clip, { norm, guide }: Pass): Prepare =>
-    guide === null ? normSilu(p, clip, norm) : spatialNormSilu(p, clip, guide, norm),
-);
 
 /** x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with a 1x1 convolution on x where the channels change. */
 export const resnetBlock = layer((p, clip: Clip, out: number, pass: Pass): Clip => {
-  const first = activation(p.at("norm1"), clip, pass);
+  const first = pass.activate(p.at("norm1"), clip);
   const changes = clip.channels !== out;
   const skip = changes ? shortcut(p.at("conv_shortcut"), clip, out) : clip;
   // With the shortcut taken before the activation, a group of the wide input is free once it is convolved.
   const prepared: Prepare = changes ? (x, i) => first(after(x, skip.groups[i]), i) : first;
   const between = causalConv(p.at("conv1"), clip, out, pass.caches, prepared);
-  const second = activation(p.at("norm2"), between, pass);
+  const second = pass.activate(p.at("norm2"), between);
   return causalConv(p.at("conv2"), between, out, pass.caches, second, skip);
 });
 
