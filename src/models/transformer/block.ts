@@ -2,7 +2,7 @@
 // B batch, N video tokens, T text tokens, S = T + N, D width, H heads, d channels per head
 import { attention, concat, geluTanh, layerNorm as normalize, rotary, silu } from "../../graph/functions.ts";
 import type { Tensor } from "../../graph/tensor.ts";
-import { layerNorm, linear } from "../../nn/layers.ts";
+import { inPieces, layerNorm, linear } from "../../nn/layers.ts";
 import { layer } from "../../nn/scope.ts";
 import type { TransformerConfig } from "./config.ts";
 
@@ -70,7 +70,9 @@ const jointAttention = layer(
 );
 
 const feedForward = layer((p, x: Tensor, width: number) =>
-  linear(p.at("net", 2), geluTanh(linear(p.at("net", 0, "proj"), x, 4 * width)), width),
+  inPieces(x, (rows) =>
+    linear(p.at("net", 2), geluTanh(linear(p.at("net", 0, "proj"), rows, 4 * width)), width),
+  ),
 );
 
 /** Text first, video behind it. */
