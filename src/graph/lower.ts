@@ -2,7 +2,7 @@
 import { dtypes } from "./dtype.ts";
 import type { OnnxWriter } from "./onnx.ts";
 import type { Op, OpAttrs, Window } from "./ops.ts";
-import { type Shape, sizeOf } from "./shape.ts";
+import { sizeOf } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Adds the ONNX nodes for `node` and returns the name of the value that holds its result. */
@@ -49,7 +49,7 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
   Mean: reduction("ReduceMean"),
   Max: reduction("ReduceMax"),
   Softmax: (w, node, { axis }) => w.node("Softmax", operands(w, node), { axis }),
-  Reshape: (w, node) => w.node("Reshape", [...operands(w, node), w.ints(openFirst(node.shape))]),
+  Reshape: (w, node) => w.node("Reshape", [...operands(w, node), w.hiddenInts(node.shape)]),
   Transpose: (w, node, { perm }) => w.node("Transpose", operands(w, node), { perm }),
   Expand: (w, node) => w.node("Expand", [...operands(w, node), w.ints(node.shape)]),
   Slice: (w, node, { axis, start, end, step }) =>
@@ -122,18 +122,13 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
   },
 };
 
-/** The first axis is left open: where the engine knows a size it keeps freed buffers of that size for later. */
-function openFirst(shape: Shape): Shape {
-  return shape.length === 0 ? shape : shape.with(0, -1);
-}
-
 /** Few rows against a large narrow matrix: widened piece by piece, each piece is still in cache when it is used. */
 const STREAM = { maxRows: 1024, pieceElements: 1 << 21, minElements: 1 << 22 } as const;
 
 function lowerLinear(w: OnnxWriter, node: Tensor): string {
   const [x, weight] = node.inputs;
   const flat = x.shape.length === 2;
-  const rows = flat ? w.nameOf(x) : w.node("Reshape", [w.nameOf(x), w.ints([-1, x.dim(-1)])]);
+  const rows = flat ? w.nameOf(x) : w.node("Reshape", [w.nameOf(x), w.hiddenInts([-1, x.dim(-1)])]);
   const isStreamed =
     w.isNarrow(weight) &&
     sizeOf(weight.shape) >= STREAM.minElements &&
@@ -141,7 +136,7 @@ function lowerLinear(w: OnnxWriter, node: Tensor): string {
   const product = isStreamed
     ? streamedProduct(w, rows, node)
     : w.node("Gemm", [rows, ...node.inputs.slice(1).map((p) => w.nameOf(p))], { transB: 1 });
-  return flat ? product : w.node("Reshape", [product, w.ints(openFirst(node.shape))]);
+  return flat ? product : w.node("Reshape", [product, w.hiddenInts(node.shape)]);
 }
 
 /** x Wᵀ (+ b) for rows of W at a time. Each piece waits for the one before it, so that one copy is alive at a time. */

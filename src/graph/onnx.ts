@@ -66,6 +66,7 @@ export class OnnxWriter {
   /** Nodes whose value depends on what is fed, and the one of them that was lowered last. */
   private readonly fed = new Set<Tensor>();
   private latest: string | null = null;
+  private zero: string | null = null;
 
   constructor(options: OnnxOptions) {
     this.options = options;
@@ -180,6 +181,20 @@ export class OnnxWriter {
     return name;
   }
 
+  /**
+   * A reshape target that the engine cannot know before the run. Where it knows sizes it plans to use freed buffers of
+   * one size again and keeps them until then, which costs far more memory than it saves time.
+   */
+  hiddenInts(values: readonly number[]): string {
+    const key = `hidden ${values.join()}`;
+    const known = this.vectors.get(key);
+    if (known !== undefined || this.latest === null) return known ?? this.ints(values);
+    this.zero ??= this.keepAxes(1, this.latest);
+    const name = this.node("Add", [this.ints(values), this.zero]);
+    this.vectors.set(key, name);
+    return name;
+  }
+
   /** Data that travels inside the model. */
   initializer(data: HostArray, shape: Shape, dtype: DType): string {
     const name = this.fresh("const");
@@ -240,7 +255,7 @@ function tensorHeader(name: string, shape: Shape, dtype: DType): Message {
 function valueInfo({ name, shape, dtype }: Port): Message {
   const dims = new Message();
   for (const [axis, d] of shape.entries())
-    dims.message(1, axis === 0 ? new Message().string(2, `${name}#0`) : new Message().int(1, d));
+    dims.message(1, axis === 0 ? new Message() : new Message().int(1, d));
   const tensorType = new Message().int(1, dtypes[dtype].onnx).message(2, dims);
   return new Message().string(1, name).message(2, new Message().message(1, tensorType));
 }

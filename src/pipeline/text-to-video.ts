@@ -105,6 +105,7 @@ async function* makeLatents(
     return { dtype: "f32", shape, data: state.latents };
   } finally {
     await denoiser.close();
+    await pipeline.engine.trim();
   }
 }
 
@@ -121,6 +122,7 @@ async function* encodePrompts(
   const { ids, truncated } = tokenize(tokenizer, texts, maxTextLength);
   const hooks = { signal: options.signal, onSegment: listener(options, "text") };
   const states = await encodeTokens(engine, checkpoint, ids, hooks);
+  await engine.trim();
   yield { kind: "encoded", truncated: truncated.at(-1) ?? null, seconds: secondsSince(started) };
   return states;
 }

@@ -20,13 +20,16 @@ export type ChunkCache = ReadonlyMap<string, ResidentRef>;
 /** Whether a chunk continues a clip, and whether another one follows. */
 export type ChunkPlace = { readonly cache: ChunkCache | null; readonly isLast: boolean };
 
+/** Elements of a chunk's activations at the finest level from which it is large: 64 MiB as float32. */
+const LARGE_CHUNK = 1 << 24;
+
 /** The encoder or the decoder of one checkpoint. Sessions are made for each size of chunk and kept. */
 export class VaeChunks {
   readonly config: VaeConfig;
   private readonly engine: Engine;
   private readonly direction: "encode" | "decode";
   private readonly weights: MappedWeights;
-  private readonly pool: SegmentPool;
+  private readonly pools: { readonly small: SegmentPool; readonly large: SegmentPool };
   private readonly traced = new Map<string, readonly Segment[]>();
 
   /** @throws WeightsError when the checkpoint does not fit the model */
@@ -35,7 +38,10 @@ export class VaeChunks {
     this.config = config;
     this.direction = direction;
     this.weights = mapWeights(weights, vaeShapes(config));
-    this.pool = new SegmentPool(engine, this.weights);
+    this.pools = {
+      small: new SegmentPool(engine, this.weights),
+      large: new SegmentPool(engine, this.weights, { once: true }),
+    };
   }
 
   /**
@@ -49,6 +55,7 @@ export class VaeChunks {
     { signal, onSegment }: RunHooks = {},
   ): Promise<{ readonly result: HostTensor; readonly cache: ChunkCache }> {
     const segments = await this.segmentsFor(chunk, cache !== null, !isLast);
+    const pool = this.poolFor(chunk);
     const next = new Map<string, ResidentRef>();
     const first = this.direction === "encode" ? "sample" : "latents";
     const source = await this.engine.upload(chunk);
@@ -57,11 +64,7 @@ export class VaeChunks {
       const caches = pickCaches(segment, cache);
       const guide: Record<string, ResidentRef> = this.direction === "decode" ? { latents: source } : {};
       const used = [...Object.values(groups), ...Object.values(caches)].filter((tensor) => tensor !== source);
-      const outputs = await this.pool.run(
-        segment,
-        { ...guide, ...groups, ...caches },
-        { consume: used, signal },
-      );
+      const outputs = await pool.run(segment, { ...guide, ...groups, ...caches }, { consume: used, signal });
       groups = {};
       for (const [name, tensor] of Object.entries(outputs))
         if (name.startsWith(CACHE_PREFIX)) next.set(name, tensor);
@@ -79,7 +82,16 @@ export class VaeChunks {
   }
 
   async close(): Promise<void> {
-    await this.pool.close();
+    await this.pools.small.close();
+    await this.pools.large.close();
+  }
+
+  /** Sessions of small chunks are kept for the next chunk; those of large ones would keep gigabytes. */
+  private poolFor({ shape: [frames, , height, width] }: HostTensor): SegmentPool {
+    const { channels, temporalLevels } = this.config;
+    const scale = this.direction === "encode" ? 1 : 4 ** (channels.length - 1) * 2 ** temporalLevels;
+    const finest = channels[0] * frames * height * width * scale;
+    return finest > LARGE_CHUNK ? this.pools.large : this.pools.small;
   }
 
   private async segmentsFor(

@@ -9,7 +9,6 @@ import type {
   Device,
   EngineSettings,
   HostTensor,
-  OptimizeLevel,
   ReplyMessage,
   RequestMessage,
   ResidentRef,
@@ -55,9 +54,9 @@ export class Engine {
   async load(
     label: string,
     model: OnnxModel,
-    { weightsFolder, optimize = "none" }: { weightsFolder?: string; optimize?: OptimizeLevel } = {},
+    { weightsFolder, arena = false }: { weightsFolder?: string; arena?: boolean } = {},
   ): Promise<Session> {
-    const request = { label, bytes: model.bytes, weightsFolder, optimize };
+    const request = { label, bytes: model.bytes, weightsFolder, arena };
     const { session } = await this.call("load", request).catch((error: Error) => {
       throw loadError(label, this.settings.device, error);
     });

@@ -23,11 +23,9 @@ export type LoadRequest = {
   readonly label: string;
   readonly bytes: Uint8Array;
   readonly weightsFolder: string | undefined;
-  readonly optimize: OptimizeLevel;
+  /** Whether the session keeps what its operators free until it is unloaded, see `PoolOptions.once`. */
+  readonly arena: boolean;
 };
-
-/** How much the engine may rewrite a graph; `none` is right for graphs that are already in their final form. */
-export type OptimizeLevel = "none" | "basic" | "all";
 
 export type RunRequest = {
   readonly session: number;

@@ -1,13 +1,16 @@
 /** @file Segments of one model, made ready when first run and kept for the next run. */
-import { toOnnx } from "../graph/onnx.ts";
+import { type OnnxModel, toOnnx } from "../graph/onnx.ts";
 import type { Segment } from "../graph/segment.ts";
 import type { Engine, Session, Value } from "./engine.ts";
 import type { MappedWeights } from "./mapped-weights.ts";
-import type { OptimizeLevel, ResidentRef } from "./protocol.ts";
+import type { ResidentRef } from "./protocol.ts";
 
 export type PoolOptions = {
-  /** How much the engine may rewrite the segments' graphs. */
-  readonly optimize?: OptimizeLevel;
+  /**
+   * For segments with few but very large tensors: the session keeps the memory its operators free, which spares the
+   * kernel's page faults, and is unloaded after its run, which gives all of it back.
+   */
+  readonly once?: boolean;
 };
 
 /** Runs segments by name; a session is made on first use and lives until `close`. */
@@ -16,6 +19,7 @@ export class SegmentPool {
   private readonly weights: MappedWeights;
   private readonly options: PoolOptions;
   private readonly sessions = new Map<Segment, Session>();
+  private readonly models = new Map<Segment, OnnxModel>();
 
   constructor(engine: Engine, weights: MappedWeights, options: PoolOptions = {}) {
     this.engine = engine;
@@ -30,21 +34,27 @@ export class SegmentPool {
     options: { consume?: readonly ResidentRef[]; signal?: AbortSignal } = {},
   ): Promise<Record<O, ResidentRef>> {
     const session = this.sessions.get(segment) ?? (await this.load(segment));
-    return this.engine.run(session, feeds, options);
+    const outputs = await this.engine.run(session, feeds, options);
+    if (this.options.once) await this.unload(segment, session);
+    return outputs;
   }
 
   /** Releases every session; the pool can be used again and makes them anew. */
   async close(): Promise<void> {
-    const sessions = [...this.sessions.values()];
-    this.sessions.clear();
-    for (const session of sessions) await this.engine.unload(session);
+    for (const [segment, session] of [...this.sessions]) await this.unload(segment, session);
+  }
+
+  private async unload(segment: Segment, session: Session): Promise<void> {
+    this.sessions.delete(segment);
+    await this.engine.unload(session);
   }
 
   private async load(segment: Segment): Promise<Session> {
-    const model = toOnnx(segment.outputs, { storage: this.weights.storage });
+    const model = this.models.get(segment) ?? toOnnx(segment.outputs, { storage: this.weights.storage });
+    this.models.set(segment, model);
     const session = await this.engine.load(segment.name, model, {
       weightsFolder: this.weights.folder,
-      optimize: this.options.optimize,
+      arena: this.options.once,
     });
     this.sessions.set(segment, session);
     return session;

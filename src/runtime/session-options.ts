@@ -2,20 +2,21 @@
 import type { InferenceSession } from "onnxruntime-node";
 import type { EngineSettings, LoadRequest } from "./protocol.ts";
 
-const levels = { none: "disabled", basic: "basic", all: "all" } as const;
-
-/** Options for a session among many: mapped weights stay mapped, idle threads sleep, memory goes back after a run. */
+/**
+ * Options for a session among many: mapped weights stay mapped, idle threads sleep. Graphs arrive in their final form, and
+ * the engine's own rewriting would widen mapped weights at load time, so it is off.
+ */
 export function sessionOptions(
   { device, threads }: EngineSettings,
-  { label, weightsFolder, optimize }: LoadRequest,
+  { label, weightsFolder, arena }: LoadRequest,
 ): InferenceSession.SessionOptions {
   const folder = weightsFolder ? { model_external_initializers_file_folder_path: weightsFolder } : {};
   return {
     executionProviders: device === "cpu" ? ["cpu"] : [device, "cpu"],
-    graphOptimizationLevel: levels[optimize],
+    graphOptimizationLevel: "disabled",
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
-    enableCpuMemArena: false,
+    enableCpuMemArena: arena,
     enableMemPattern: false,
     logSeverityLevel: 3,
     logId: label,

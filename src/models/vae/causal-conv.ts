@@ -39,9 +39,12 @@ export const causalConv = layer(
     for (const [i, group] of clip.groups.entries()) {
       const last = groups.at(-1);
       const x = prepare(last === undefined ? group : after(group, last), i);
-      const y = convolveGroup(x, before, kernels, clip.block);
+      const left = lastTwo(x, before);
+      // With the frames for the next group taken first, this one is free as soon as it is mixed.
+      const isLast = i === clip.groups.length - 1 && !caches.keep;
+      const y = convolveGroup(isLast ? x : after(x, left), before, kernels, clip.block);
       groups.push(residual === undefined ? y : residual.groups[i].add(y));
-      before = { frames: lastTwo(x, before) };
+      before = { frames: left };
     }
     if (caches.keep) caches.after.set(p.path, before.frames!);
     return { groups, channels: out, block: clip.block };

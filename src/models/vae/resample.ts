@@ -1,6 +1,7 @@
 /** @file Halving and doubling of resolution between the levels of the VAE. */
 // n frames of a group, C channels, H and W height and width, b channels per block
 import { concat, conv } from "../../graph/functions.ts";
+import { sizeOf } from "../../graph/shape.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { layer, type Scope } from "../../nn/scope.ts";
 import { type Clip, framesOf, mapGroups, regroup } from "./frames.ts";
@@ -44,7 +45,8 @@ function halveTime(clip: Clip): Clip {
  */
 export const upsample = layer((p, clip: Clip, time: boolean): Clip => {
   const phases = upsamplingPhases(p.at("conv"), clip);
-  const larger = mapGroups(clip, (x) => interleave(phases, x, clip.block));
+  const small = regroup(clip, 4 * sizeOf(clip.groups[0].shape.slice(1)));
+  const larger = mapGroups(small, (x) => interleave(phases, x, clip.block));
   return time && framesOf(clip) > 1 ? doubleTime(larger) : larger;
 });
 

@@ -2,7 +2,7 @@
 import { after, conv } from "../../graph/functions.ts";
 import { layer, type Scope } from "../../nn/scope.ts";
 import { type Caches, causalConv, type Prepare } from "./causal-conv.ts";
-import { type Clip, mapGroups } from "./frames.ts";
+import { type Clip, mapGroups, regroup } from "./frames.ts";
 import { paddedBias, tapRows } from "./kernels.ts";
 
 /** What every block of one pass through the VAE needs to know. */
@@ -14,12 +14,14 @@ export type Pass = {
 
 /** x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with a 1x1 convolution on x where the channels change. */
 export const resnetBlock = layer((p, clip: Clip, out: number, pass: Pass): Clip => {
-  const first = pass.activate(p.at("norm1"), clip);
-  const changes = clip.channels !== out;
-  const skip = changes ? shortcut(p.at("conv_shortcut"), clip, out) : clip;
+  const [, channels, height, width] = clip.groups[0].shape;
+  const x = regroup(clip, Math.max(channels, out) * height * width);
+  const first = pass.activate(p.at("norm1"), x);
+  const changes = x.channels !== out;
+  const skip = changes ? shortcut(p.at("conv_shortcut"), x, out) : x;
   // With the shortcut taken before the activation, a group of the wide input is free once it is convolved.
-  const prepared: Prepare = changes ? (x, i) => first(after(x, skip.groups[i]), i) : first;
-  const between = causalConv(p.at("conv1"), clip, out, pass.caches, prepared);
+  const prepared: Prepare = changes ? (group, i) => first(after(group, skip.groups[i]), i) : first;
+  const between = causalConv(p.at("conv1"), x, out, pass.caches, prepared);
   const second = pass.activate(p.at("norm2"), between);
   return causalConv(p.at("conv2"), between, out, pass.caches, second, skip);
 });
