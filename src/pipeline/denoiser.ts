@@ -71,7 +71,7 @@ export class Denoiser {
     }
     const { sample } = await this.pool.run(head, { video, emb }, { consume: [video, text, emb], signal });
     onSegment?.(head.name, total, total);
-    return this.engine.download(sample);
+    return this.pool.download(sample);
   }
 
   async close(): Promise<void> {

@@ -42,7 +42,7 @@ export class TextEncoder {
       }
       ({ x } = await pool.run(norm, { x }, { consume: [x, first.bias], signal }));
       onSegment?.(norm.name, total, total);
-      return await this.engine.download(x);
+      return await pool.download(x);
     } finally {
       await pool.close();
     }

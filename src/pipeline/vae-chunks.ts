@@ -60,20 +60,23 @@ export class VaeChunks {
     const first = this.direction === "encode" ? "sample" : "latents";
     const source = await this.engine.upload(chunk);
     let groups: Record<string, ResidentRef> = { [first]: source };
-    for (const [i, segment] of segments.entries()) {
-      const caches = pickCaches(segment, cache);
-      const guide: Record<string, ResidentRef> = this.direction === "decode" ? { latents: source } : {};
-      const used = [...Object.values(groups), ...Object.values(caches)].filter((tensor) => tensor !== source);
-      const outputs = await pool.run(segment, { ...guide, ...groups, ...caches }, { consume: used, signal });
-      groups = {};
-      for (const [name, tensor] of Object.entries(outputs))
-        if (name.startsWith(CACHE_PREFIX)) next.set(name, tensor);
-        else groups[name] = tensor;
-      onSegment?.(segment.name, i + 1, segments.length);
+    try {
+      for (const [i, segment] of segments.entries()) {
+        const caches = pickCaches(segment, cache);
+        const guide: Record<string, ResidentRef> = this.direction === "decode" ? { latents: source } : {};
+        const consume = [...Object.values(groups), ...Object.values(caches)].filter((x) => x !== source);
+        const outputs = await pool.run(segment, { ...guide, ...groups, ...caches }, { consume, signal });
+        groups = {};
+        for (const [name, tensor] of Object.entries(outputs))
+          if (name.startsWith(CACHE_PREFIX)) next.set(name, tensor);
+          else groups[name] = tensor;
+        onSegment?.(segment.name, i + 1, segments.length);
+      }
+    } finally {
+      await this.engine.free(source);
     }
-    await this.engine.free(source);
     const [result] = Object.values(groups);
-    return { result: await this.engine.download(result), cache: next };
+    return { result: await pool.download(result), cache: next };
   }
 
   /** Lets a cache go that no chunk will use. */

@@ -3,7 +3,7 @@ import { type OnnxModel, toOnnx } from "../graph/onnx.ts";
 import type { Segment } from "../graph/segment.ts";
 import type { Engine, Session, Value } from "./engine.ts";
 import type { MappedWeights } from "./mapped-weights.ts";
-import type { ResidentRef } from "./protocol.ts";
+import type { HostTensor, ResidentRef } from "./protocol.ts";
 
 export type PoolOptions = {
   /**
@@ -20,6 +20,8 @@ export class SegmentPool {
   private readonly options: PoolOptions;
   private readonly sessions = new Map<Segment, Session>();
   private readonly models = new Map<Segment, OnnxModel>();
+  /** Results that are still with the engine. */
+  private readonly left = new Map<number, ResidentRef>();
 
   constructor(engine: Engine, weights: MappedWeights, options: PoolOptions = {}) {
     this.engine = engine;
@@ -27,16 +29,33 @@ export class SegmentPool {
     this.options = options;
   }
 
-  /** See `Engine.run`; feeds are by input name. */
+  /**
+   * See `Engine.run`; feeds are by input name. When a run fails, or `signal` has fired, everything that earlier runs of
+   * this pool have left with the engine is let go, so that an abandoned evaluation leaves nothing behind.
+   */
   async run<O extends string>(
     segment: Segment<string, O>,
     feeds: Readonly<Record<string, Value>>,
     options: { consume?: readonly ResidentRef[]; signal?: AbortSignal } = {},
   ): Promise<Record<O, ResidentRef>> {
-    const session = this.sessions.get(segment) ?? (await this.load(segment));
-    const outputs = await this.engine.run(session, feeds, options);
-    if (this.options.once) await this.unload(segment, session);
-    return outputs;
+    try {
+      const session = this.sessions.get(segment) ?? (await this.load(segment));
+      const outputs = await this.engine.run(session, feeds, options);
+      for (const tensor of options.consume ?? []) this.left.delete(tensor.id);
+      for (const tensor of Object.values(outputs)) this.left.set(tensor.id, tensor);
+      if (this.options.once) await this.unload(segment, session);
+      return outputs;
+    } catch (error) {
+      await this.engine.free(...this.left.values());
+      this.left.clear();
+      throw error;
+    }
+  }
+
+  /** Brings a result to the host; the engine lets go of it. */
+  async download(tensor: ResidentRef): Promise<HostTensor> {
+    this.left.delete(tensor.id);
+    return this.engine.download(tensor);
   }
 
   /** Releases every session; the pool can be used again and makes them anew. */
@@ -50,7 +69,9 @@ export class SegmentPool {
   }
 
   private async load(segment: Segment): Promise<Session> {
-    const model = this.models.get(segment) ?? toOnnx(segment.outputs, { storage: this.weights.storage });
+    const portable = this.engine.settings.device !== "cpu";
+    const options = { storage: this.weights.storage, portable };
+    const model = this.models.get(segment) ?? toOnnx(segment.outputs, options);
     this.models.set(segment, model);
     const session = await this.engine.load(segment.name, model, {
       weightsFolder: this.weights.folder,
