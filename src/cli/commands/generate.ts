@@ -34,6 +34,7 @@ const options = {
   "dynamic-cfg": { kind: "flag", about: "let the guidance weight follow the timestep" },
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
   seed: { kind: "integer", about: "seed of the noise (random)" },
+  precision: { kind: "text", choices: ["fp32"], about: "arithmetic (fp32); weights stay as they are stored" },
   device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
   threads: { kind: "integer", about: "threads for one operator (all cores)" },
   latents: { kind: "text", value: "FILE", about: "start from the latents in this safetensors file" },
