@@ -1,12 +1,50 @@
 /** @file Streams through the VAE: a clip in chunks, or every tile of it in chunks and then blended. */
 import { blendTiles, needsTiles, type Planes, type Tiling, tileStarts } from "../models/vae/tiling.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import { cropFrames, sliceFrames } from "./clip-layout.ts";
+import {
+  channelsFirst,
+  cropFrames,
+  framesFirst,
+  samplesOf,
+  sliceFrames,
+  stackSamples,
+} from "./clip-layout.ts";
 import type { RunHooks } from "./denoiser.ts";
 import type { ChunkCache, VaeChunks } from "./vae-chunks.ts";
 
+/** Results of a clip `[T, C, H, W]` as they come, in tiles where there is a tiling; sessions end with the stream. */
+export async function* streamClip(
+  chunks: VaeChunks,
+  clip: HostTensor,
+  lengths: readonly number[],
+  tiling: Tiling | null,
+  hooks: RunHooks,
+): AsyncGenerator<HostTensor> {
+  try {
+    yield* tiling === null
+      ? inChunks(chunks, clip, lengths, hooks)
+      : inTiles(chunks, clip, lengths, tiling, hooks);
+  } finally {
+    await chunks.close();
+  }
+}
+
+/** A batch `[B, C, T, H, W]`, one sample after the other, through a stream of `[T, C, H, W]`; the whole result. */
+export async function wholeBatch(
+  batch: HostTensor,
+  stream: (clip: HostTensor) => AsyncIterable<HostTensor>,
+): Promise<HostTensor> {
+  const results: HostTensor[] = [];
+  for (const sample of samplesOf(batch)) {
+    const parts: HostTensor[] = [];
+    for await (const part of stream(framesFirst(sample))) parts.push(part);
+    results.push(channelsFirst(parts));
+  }
+  return stackSamples(results);
+}
+
 /** Results of the chunks of a clip `[T, C, H, W]`, one after the other; caches never outlive the loop. */
-export async function* inChunks(
+async function* inChunks(
   chunks: VaeChunks,
   clip: HostTensor,
   lengths: readonly number[],
@@ -32,7 +70,7 @@ export async function* inChunks(
  * As `inChunks`, for every tile side by side: each has caches of its own, and the tiles of a chunk are blended before
  * the next chunk begins.
  */
-export async function* inTiles(
+async function* inTiles(
   chunks: VaeChunks,
   clip: HostTensor,
   lengths: readonly number[],

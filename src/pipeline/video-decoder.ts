@@ -6,10 +6,9 @@ import { type Tiling, type TilingOptions, tilingFor } from "../models/vae/tiling
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
-import { channelsFirst, framesFirst, samplesOf, stackSamples } from "./clip-layout.ts";
 import type { RunHooks } from "./denoiser.ts";
 import { VaeChunks } from "./vae-chunks.ts";
-import { inChunks, inTiles } from "./vae-stream.ts";
+import { streamClip, wholeBatch } from "./vae-stream.ts";
 
 export type VaeWorkOptions = {
   /** Overlapping tiles; true for the reference's sizes. */
@@ -44,27 +43,15 @@ export class VideoDecoder {
    * Frames `[T, 3, H, W]` around [-1, 1], a chunk at a time, for latents `[F, L, h, w]` that are not scaled. Memory
    * does not depend on F. Leaving the loop early, or an error, lets everything go.
    */
-  async *decodeStream(latents: HostTensor, hooks: RunHooks = {}): AsyncGenerator<HostTensor> {
+  decodeStream(latents: HostTensor, hooks: RunHooks = {}): AsyncGenerator<HostTensor> {
     this.check(latents);
     const lengths = chunkLengths(latents.shape[0], DECODE_CHUNK);
-    try {
-      yield* this.tiling === null
-        ? inChunks(this.chunks, latents, lengths, hooks)
-        : inTiles(this.chunks, latents, lengths, this.tiling, hooks);
-    } finally {
-      await this.chunks.close();
-    }
+    return streamClip(this.chunks, latents, lengths, this.tiling, hooks);
   }
 
   /** Everything at once: latents `[B, L, F, h, w]` to pixels `[B, 3, T, H, W]`. */
-  async decode(latents: HostTensor, hooks: RunHooks = {}): Promise<HostTensor> {
-    const decoded: HostTensor[] = [];
-    for (const sample of samplesOf(latents)) {
-      const parts: HostTensor[] = [];
-      for await (const part of this.decodeStream(framesFirst(sample), hooks)) parts.push(part);
-      decoded.push(channelsFirst(parts));
-    }
-    return stackSamples(decoded);
+  decode(latents: HostTensor, hooks: RunHooks = {}): Promise<HostTensor> {
+    return wholeBatch(latents, (clip) => this.decodeStream(clip, hooks));
   }
 
   private check({ shape }: HostTensor): void {

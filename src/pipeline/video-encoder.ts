@@ -6,10 +6,9 @@ import { type Tiling, tilingFor } from "../models/vae/tiling.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
-import { channelsFirst, framesFirst, samplesOf, stackSamples } from "./clip-layout.ts";
 import type { RunHooks } from "./denoiser.ts";
 import { VaeChunks } from "./vae-chunks.ts";
-import { inChunks, inTiles } from "./vae-stream.ts";
+import { streamClip, wholeBatch } from "./vae-stream.ts";
 import type { VaeWorkOptions } from "./video-decoder.ts";
 
 /** The encoder of one checkpoint. */
@@ -31,27 +30,15 @@ export class VideoEncoder {
   }
 
   /** Moments `[F, 2L, h, w]`, a chunk at a time, for frames `[T, 3, H, W]` in [-1, 1]; sides are multiples of 8. */
-  async *encodeStream(frames: HostTensor, hooks: RunHooks = {}): AsyncGenerator<HostTensor> {
+  encodeStream(frames: HostTensor, hooks: RunHooks = {}): AsyncGenerator<HostTensor> {
     this.check(frames);
     const lengths = chunkLengths(frames.shape[0], ENCODE_CHUNK);
-    try {
-      yield* this.tiling === null
-        ? inChunks(this.chunks, frames, lengths, hooks)
-        : inTiles(this.chunks, frames, lengths, this.tiling, hooks);
-    } finally {
-      await this.chunks.close();
-    }
+    return streamClip(this.chunks, frames, lengths, this.tiling, hooks);
   }
 
   /** Everything at once: pixels `[B, 3, T, H, W]` in [-1, 1] to moments `[B, 2L, F, h, w]`, means first. */
-  async encode(sample: HostTensor, hooks: RunHooks = {}): Promise<HostTensor> {
-    const encoded: HostTensor[] = [];
-    for (const clip of samplesOf(sample)) {
-      const parts: HostTensor[] = [];
-      for await (const part of this.encodeStream(framesFirst(clip), hooks)) parts.push(part);
-      encoded.push(channelsFirst(parts));
-    }
-    return stackSamples(encoded);
+  encode(sample: HostTensor, hooks: RunHooks = {}): Promise<HostTensor> {
+    return wholeBatch(sample, (clip) => this.encodeStream(clip, hooks));
   }
 
   private check({ shape }: HostTensor): void {
