@@ -2,7 +2,7 @@
 import { dtypes } from "./dtype.ts";
 import type { OnnxWriter } from "./onnx.ts";
 import type { Op, OpAttrs, Window } from "./ops.ts";
-import { sizeOf } from "./shape.ts";
+import { sameShape, sizeOf } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Adds the ONNX nodes for `node` and returns the name of the value that holds its result. */
@@ -92,8 +92,7 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
         )
       : w.node("MatMul", operands(w, node)),
   Linear: lowerLinear,
-  Conv: (w, node, { block, ...window }) =>
-    w.node("Conv", operands(w, node), windowAttributes(node, window), block > 1 ? BLOCKED : ""),
+  Conv: lowerConv,
   ConvTranspose: (w, node, { outputPadding, ...window }) =>
     w.node("ConvTranspose", operands(w, node), {
       ...windowAttributes(node, window),
@@ -101,8 +100,7 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
     }),
   AveragePool: (w, node, { kernel, strides }) =>
     w.node("AveragePool", operands(w, node), { kernel_shape: kernel, strides }),
-  LayerNorm: (w, node, { eps }) =>
-    w.node("LayerNormalization", operands(w, node), { axis: -1, epsilon: { float: eps } }),
+  LayerNorm: lowerLayerNorm,
   RmsNorm: (w, node, { eps }) =>
     w.node("RMSNormalization", operands(w, node), { axis: -1, epsilon: { float: eps } }),
   InstanceNorm: (w, node, { eps }) =>
@@ -121,6 +119,33 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
     return w.node("RotaryEmbedding", [x, ...expanded], { interleaved: 1, num_heads: heads });
   },
 };
+
+/** Scales that differ between samples are an extension of the CPU provider; elsewhere they are applied afterwards. */
+function lowerLayerNorm(w: OnnxWriter, node: Tensor, { eps }: OpAttrs["LayerNorm"]): string {
+  const [x, scale, bias] = operands(w, node);
+  const attributes = { axis: -1, epsilon: { float: eps } };
+  const isOneRow = node.inputs.slice(1).every((row) => row.shape.length === 1);
+  if (isOneRow || !w.isPortable) return w.node("LayerNormalization", [x, scale, bias], attributes);
+  const width = node.dim(-1);
+  const ones = w.initializer(new Float32Array(width).fill(1), [width], "f32");
+  const normal = w.node("LayerNormalization", [x, ones], attributes);
+  return w.node("Add", [w.node("Mul", [normal, scale]), bias]);
+}
+
+function lowerConv(w: OnnxWriter, node: Tensor, { block, ...window }: OpAttrs["Conv"]): string {
+  const [x, ...weights] = operands(w, node);
+  if (!w.isPortable || !isMistakenForProduct(node, window))
+    return w.node("Conv", [x, ...weights], windowAttributes(node, window), block > 1 ? BLOCKED : "");
+  const none = window.before.map(() => 0);
+  const padded = w.node("Pad", [x, w.ints([0, 0, ...none, 0, 0, ...window.after])], { mode: "constant" });
+  return w.node("Conv", [padded, ...weights], windowAttributes(node, { ...window, after: none }));
+}
+
+/** The WebGPU provider takes a kernel of the input's size for one matrix product, and overlooks padding at the end. */
+function isMistakenForProduct({ inputs: [x, weight] }: Tensor, { before, after }: Window): boolean {
+  const isCovered = sameShape(x.shape.slice(2), weight.shape.slice(2));
+  return isCovered && before.every((n) => n === 0) && after.some((n) => n > 0);
+}
 
 /** Few rows against a large narrow matrix: widened piece by piece, each piece is still in cache when it is used. */
 const STREAM = { maxRows: 1024, pieceElements: 1 << 21, minElements: 1 << 22 } as const;

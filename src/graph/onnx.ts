@@ -19,6 +19,8 @@ export type ParamStorage = {
 export type OnnxOptions = {
   /** Where a parameter is mapped from; a parameter without storage becomes a model input of its own name. */
   readonly storage?: (key: string) => ParamStorage | undefined;
+  /** Keeps to what operators do on every device, where the CPU's may do more. */
+  readonly portable?: boolean;
 };
 
 /** A model to be handed to the engine, with what it must be fed and what it returns. */
@@ -106,6 +108,11 @@ export class OnnxWriter {
       : { name: this.input({ name: key, shape: node.shape, dtype: node.dtype }), dtype: node.dtype };
     this.storedParams.set(key, param);
     return param;
+  }
+
+  /** See `OnnxOptions.portable`. */
+  get isPortable(): boolean {
+    return this.options.portable === true;
   }
 
   /** Whether a tensor is a parameter that lies in a file in a narrower type. */
