@@ -4,6 +4,7 @@ import { functionsOf, layerOf, sourceFiles } from "./source-files.ts";
 /** Lines without tests that each folder of src/ may have. Raise one when a feature needs it, not when a file got long. */
 const budgets: Readonly<Record<string, number>> = {
   graph: 1700,
+  autodiff: 900,
   nn: 500,
   models: 3600,
   weights: 1500,
