@@ -2,7 +2,7 @@
 // B batch, H heads, Q queries, K keys, d channels per head
 import { after, concat, rotary, softmax } from "../graph/functions.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { type Gradients, type Rules, unbroadcast, zerosLike } from "./rule.ts";
+import { type Backward, type Gradients, type Rules, unbroadcast, zerosLike } from "./rule.ts";
 
 /** Scores that one tile may have: B · heads of the tile · queries of the tile · K. 2²⁴ are 64 MiB in float32. */
 const TILE_ELEMENTS = 2 ** 24;
@@ -11,8 +11,7 @@ const TILE_ELEMENTS = 2 ** 24;
 const MIN_QUERIES = 256;
 
 export const attentionRules = {
-  Attention: ({ g, x: [q, k, v, bias], y, needs, attrs: { heads, scale } }): Gradients =>
-    attentionGradients({ g, q, k, v, bias, y, heads, scale, wantsBias: needs[3] ?? false }),
+  Attention: (backward) => attentionGradients(backward),
   // The transposed rotation is the one by the opposite angle. Its rows are tables: nothing passes to them.
   Rotary: ({ g, x: [, cos, sin], attrs: { heads } }) => [rotary(g, cos, sin.neg(), heads)],
 } satisfies Rules;
@@ -28,18 +27,6 @@ export function tileSizes(
   return { heads: group, queries: Math.min(queries, Math.max(1, Math.floor(limit / (perQuery * group)))) };
 }
 
-type Call = {
-  readonly g: Tensor;
-  readonly q: Tensor;
-  readonly k: Tensor;
-  readonly v: Tensor;
-  readonly bias: Tensor | undefined;
-  readonly y: Tensor;
-  readonly heads: number;
-  readonly scale: number;
-  readonly wantsBias: boolean;
-};
-
 /** Everything of one group of heads, `[B, H, S, d]`. */
 type Group = {
   readonly g: Tensor;
@@ -54,9 +41,16 @@ type Group = {
 
 type Tile = { readonly gq: Tensor; readonly gk: Tensor; readonly gv: Tensor; readonly gBias: Tensor | null };
 
-function attentionGradients({ g, q, k, v, bias, y, heads, scale, wantsBias }: Call): Gradients {
+/**
+ * Gradients of attention, with the probabilities P computed again: gv = Pᵀ g, and for the scores P (g vᵀ - Σ g y), which
+ * go on to q, k and the bias. `limit` bounds the scores of a tile, see `tileSizes`.
+ */
+export function attentionGradients(
+  { g, x: [q, k, v, bias], y, needs, attrs: { heads, scale } }: Backward<"Attention">,
+  limit = TILE_ELEMENTS,
+): Gradients {
   const [batch, queries] = q.shape;
-  const tile = tileSizes({ batch, heads, queries, keys: k.dim(1) });
+  const tile = tileSizes({ batch, heads, queries, keys: k.dim(1) }, limit);
   const [gh, qh, kh, vh, yh] = [g, q, k, v, y].map((x) => splitHeads(x, heads));
   const all: Group = { g: gh, q: qh, k: kh, v: vh, drift: gh.mul(yh).sum([-1], true), bias };
   const groups: Tile[] = [];
@@ -65,7 +59,7 @@ function attentionGradients({ g, q, k, v, bias, y, heads, scale, wantsBias }: Ca
     groups.push(throughGroup(group, tile.queries, scale, groups.at(-1)?.gq));
   }
   const joined = (pick: (part: Tile) => Tensor) => joinHeads(concat(groups.map(pick), 1));
-  const gBias = wantsBias && bias ? biasGradient(groups, bias, 1) : null;
+  const gBias = bias && needs[3] ? biasGradient(groups, bias, 1) : null;
   return [joined((part) => part.gq), joined((part) => part.gk), joined((part) => part.gv), gBias];
 }
 
