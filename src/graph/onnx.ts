@@ -28,7 +28,15 @@ export type OnnxModel = {
   readonly bytes: Uint8Array;
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
+  /** Names of nodes, by what they need of a device. */
+  readonly needs: Readonly<Record<Need, readonly string[]>>;
 };
+
+/**
+ * What not every device can do: read float16 values from a file of the checkpoint, and fused attention, which has
+ * kernels that some GPUs compute wrongly.
+ */
+export type Need = "f16" | "attention";
 
 export type Port = { readonly name: string; readonly shape: Shape; readonly dtype: DType };
 
@@ -61,6 +69,8 @@ export class OnnxWriter {
   private readonly vectors = new Map<string, string>();
   private readonly inputs: Port[] = [];
   private readonly outputs: Port[] = [];
+  private readonly f16Values = new Set<string>();
+  private readonly needs: Record<Need, string[]> = { f16: [], attention: [] };
   private readonly options: OnnxOptions;
   private path = "";
   private count = 0;
@@ -169,6 +179,7 @@ export class OnnxWriter {
     domain = "",
   ): string {
     const output = this.fresh(opType);
+    this.noteNeeds(opType, inputs, output);
     const node = new Message();
     for (const name of inputs) node.string(1, name);
     node.string(2, output).string(3, output).string(4, opType);
@@ -223,7 +234,7 @@ export class OnnxWriter {
   }
 
   finish(): OnnxModel {
-    const { inputs, outputs } = this;
+    const { inputs, outputs, needs } = this;
     this.graph.string(2, "cogvideox");
     for (const port of inputs) this.initializers.message(11, valueInfo(port));
     for (const port of outputs) this.initializers.message(12, valueInfo(port));
@@ -235,7 +246,7 @@ export class OnnxWriter {
       .message(8, opset("", OPSET))
       .message(8, opset("com.microsoft", 1))
       .message(8, opset("com.microsoft.nchwc", 1));
-    return { bytes: model.finish(), inputs, outputs };
+    return { bytes: model.finish(), inputs, outputs, needs };
   }
 
   private mapped(name: string, shape: Shape, { dtype, location, offset, byteLength }: ParamStorage): string {
@@ -246,7 +257,16 @@ export class OnnxWriter {
       .message(13, entry("length", String(byteLength)))
       .int(14, 1);
     this.initializers.message(5, tensor);
+    if (dtype === "f16") this.f16Values.add(name);
     return name;
+  }
+
+  /** Stored values stay narrow through nodes that move them, up to the cast. */
+  private noteNeeds(opType: string, inputs: readonly string[], output: string): void {
+    if (opType === "MultiHeadAttention") this.needs.attention.push(output);
+    if (!inputs.some((name) => this.f16Values.has(name))) return;
+    this.needs.f16.push(output);
+    if (opType !== "Cast" && opType !== "Shape") this.f16Values.add(output);
   }
 
   private fresh(label: string): string {

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { CancelledError, SessionError } from "../errors.ts";
 import type { OnnxModel } from "../graph/onnx.ts";
+import { deviceError } from "./device-error.ts";
 import type {
   Call,
   Calls,
@@ -37,6 +38,7 @@ export class Engine {
   private readonly worker: Worker;
   private readonly pending = new Map<number, Pending>();
   private nextTicket = 1;
+  private opening: Promise<null> | null = null;
   private closing: Promise<null> | null = null;
   /** Why the thread has ended, once it has. */
   private ended: Error | null = null;
@@ -50,16 +52,22 @@ export class Engine {
     this.worker.unref();
   }
 
-  /** Makes a model ready. Its weights are mapped from files under `weightsFolder`, not read. */
+  /**
+   * Makes a model ready. Its weights are mapped from files under `weightsFolder`, not read.
+   * @throws SessionError when the device cannot be used or the engine refuses the model
+   */
   async load(
     label: string,
     model: OnnxModel,
     { weightsFolder, arena = false }: { weightsFolder?: string; arena?: boolean } = {},
   ): Promise<Session> {
-    const request = { label, bytes: model.bytes, weightsFolder, arena };
-    const { session } = await this.call("load", request).catch((error: Error) => {
-      throw loadError(label, this.settings.device, error);
-    });
+    const { bytes, needs } = model;
+    const opening = this.openDevice();
+    const loading = this.call("load", { label, bytes, needs, weightsFolder, arena });
+    const refused = (error: Error) => {
+      throw new SessionError(`the engine refused ${label}: ${error.message}`, { cause: error });
+    };
+    const [{ session }] = await Promise.all([loading.catch(refused), opening]);
     return { id: session, label, model };
   }
 
@@ -115,6 +123,16 @@ export class Engine {
     await this.closing;
   }
 
+  private async openDevice(): Promise<void> {
+    const { device } = this.settings;
+    if (device === "cpu") return;
+    // Asked for before the load that needs it, so a failure here is told first.
+    this.opening ??= this.call("open", null).catch((error: Error) => {
+      throw deviceError(device, error);
+    });
+    await this.opening;
+  }
+
   private call<C extends Call>(call: C, request: Calls[C]["request"]): Promise<Calls[C]["reply"]> {
     if (this.ended !== null) return Promise.reject(this.ended);
     const ticket = this.nextTicket++;
@@ -149,13 +167,4 @@ function startWorker(settings: EngineSettings): Worker {
   const loader = JSON.stringify(import.meta.resolve("tsx/esm/api"));
   const boot = `import(${loader}).then(({ register }) => { register(); return import(${JSON.stringify(file.href)}); })`;
   return new Worker(boot, { workerData: settings, eval: true });
-}
-
-function loadError(label: string, device: Device, error: Error): SessionError {
-  if (device !== "cpu")
-    return new SessionError(
-      `device ${device} cannot be used for ${label}: ${error.message}; use --device cpu, or install its driver`,
-      { cause: error },
-    );
-  return new SessionError(`the engine refused ${label}: ${error.message}`, { cause: error });
 }

@@ -1,5 +1,6 @@
 /** @file What the engine's thread and the rest of the program say to each other. */
 import type { DType, HostArray } from "../graph/dtype.ts";
+import type { OnnxModel } from "../graph/onnx.ts";
 import type { Shape } from "../graph/shape.ts";
 
 /** A tensor on the host: elements in row-major order. */
@@ -23,6 +24,8 @@ export type LoadRequest = {
   readonly label: string;
   readonly bytes: Uint8Array;
   readonly weightsFolder: string | undefined;
+  /** See `OnnxModel.needs`. */
+  readonly needs: OnnxModel["needs"];
   /** Whether the session keeps what its operators free until it is unloaded, see `PoolOptions.once`. */
   readonly arena: boolean;
 };
@@ -43,6 +46,7 @@ export type RunReply = {
 
 /** Requests by name, with their replies. */
 export type Calls = {
+  open: { request: null; reply: null };
   load: { request: LoadRequest; reply: { session: number } };
   run: { request: RunRequest; reply: RunReply };
   unload: { request: { session: number }; reply: null };

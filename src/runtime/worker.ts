@@ -6,6 +6,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import * as ort from "onnxruntime-node";
 import { hostArray } from "../graph/dtype.ts";
 import { OUTPUT_PREFIX } from "../graph/onnx.ts";
+import { cpu, type OpenDevice, openDevice } from "./device.ts";
 import { keepFreedMemory, returnFreedMemory } from "./heap.ts";
 import { fromOrt, toOrt } from "./ort-tensor.ts";
 import type {
@@ -26,6 +27,7 @@ const settings = workerData as EngineSettings;
 const port = parentPort!;
 const sessions = new Map<number, ort.InferenceSession>();
 const residents = new Map<number, ort.Tensor>();
+let device: OpenDevice = cpu;
 let nextId = 1;
 let droppedBytes = 0;
 
@@ -33,12 +35,18 @@ let droppedBytes = 0;
 const COLLECT_AFTER_BYTES = 64 << 20;
 
 keepFreedMemory();
+// Whatever the engine would print comes as an exception too.
+ort.env.logLevel = "fatal";
 setFlagsFromString("--expose-gc");
 const collectGarbage: () => void = runInNewContext("gc");
 
 const handlers: {
   [C in Call]: (request: Calls[C]["request"]) => Promise<Calls[C]["reply"]> | Calls[C]["reply"];
 } = {
+  open: async () => {
+    if (settings.device !== "cpu") device = await openDevice(settings.device);
+    return null;
+  },
   load,
   run,
   unload: async ({ session }) => {
@@ -63,6 +71,8 @@ const handlers: {
     for (const session of sessions.values()) await session.release();
     sessions.clear();
     residents.clear();
+    await device.close();
+    device = cpu;
     return null;
   },
 };
@@ -87,7 +97,8 @@ async function answer({ call, ticket, request }: RequestMessage): Promise<void> 
 }
 
 async function load(request: LoadRequest): Promise<{ session: number }> {
-  const session = await ort.InferenceSession.create(request.bytes, sessionOptions(settings, request));
+  const options = sessionOptions(settings, request, device);
+  const session = await ort.InferenceSession.create(request.bytes, options);
   sessions.set(nextId, session);
   return { session: nextId++ };
 }
