@@ -149,12 +149,14 @@ describe("a session", () => {
     await expect(load).rejects.toThrow(/^the engine refused head: /);
   });
 
-  test.each<[string, Record<string, HostTensor>]>([
-    ["nothing", {}],
-    ["a wrong shape", { x: f32([1, 2], [1, 2]) }],
-    ["a wrong type", { x: i32([2], [1, 2]) }],
-  ])("fed with %s is named in the error", async (_, feeds) => {
-    await expect(engine.run(double, feeds)).rejects.toThrow(/^the engine failed in double: /);
+  test.each<[string, Record<string, HostTensor>, string]>([
+    ["nothing", {}, "double is not fed its input x, f32 [2]"],
+    ["an unknown name", { x, z: x }, "double has no input z; it takes x"],
+    ["a wrong rank", { x: f32([1, 2], [1, 2]) }, "input x of double must be f32 [2], got f32 [1, 2]"],
+    ["a wrong first axis", { x: f32([3], [1, 2, 3]) }, "input x of double must be f32 [2], got f32 [3]"],
+    ["a wrong type", { x: i32([2], [1, 2]) }, "input x of double must be f32 [2], got i32 [2]"],
+  ])("fed with %s says what it takes", async (_, feeds, message) => {
+    await expect(engine.run(double, feeds)).rejects.toThrow(new SessionError(message));
   });
 
   test("cannot run after it was unloaded", async () => {

@@ -4,6 +4,7 @@ import { Worker } from "node:worker_threads";
 import { CancelledError, SessionError } from "../errors.ts";
 import type { OnnxModel } from "../graph/onnx.ts";
 import { deviceError } from "./device-error.ts";
+import { checkFeeds } from "./feeds.ts";
 import type {
   Call,
   Calls,
@@ -74,15 +75,16 @@ export class Engine {
   /**
    * Runs a session. Outputs stay with the engine until they are downloaded, consumed or freed.
    * @param consume residents among the feeds that nobody needs afterwards
-   * @throws SessionError when the engine fails or an output holds a NaN or an infinity; CancelledError before the
+   * @throws SessionError when the feeds do not fit the model, the engine fails or an output holds a NaN or an infinity; CancelledError before the
    *   run when `signal` has fired
    */
   async run(
-    { id, label }: Session,
+    { id, label, model }: Session,
     feeds: Readonly<Record<string, Value>>,
     { consume = [], signal }: { consume?: readonly ResidentRef[]; signal?: AbortSignal } = {},
   ): Promise<Record<string, ResidentRef>> {
     if (signal?.aborted) throw new CancelledError(`stopped before ${label}`);
+    checkFeeds(label, model, feeds);
     const request = { session: id, feeds, consume: consume.map((tensor) => tensor.id) };
     const { outputs, nonFinite } = await this.call("run", request).catch((error: Error) => {
       throw new SessionError(`the engine failed in ${label}: ${error.message}`, { cause: error });
