@@ -176,14 +176,21 @@ export const infer: { readonly [O in Op]: InferRule<O> } = {
     );
     return x;
   },
-  Attention: ([q, k, v], { heads }) => {
+  Attention: ([q, k, v, bias], { heads }) => {
     expect(
       [q, k, v].every((x) => x.shape.length === 3) &&
         sameShape(k.shape, v.shape) &&
+        q.shape[0] === k.shape[0] &&
         q.shape[2] === k.shape[2],
       `attention takes [B, S, D] three times, got ${[q, k, v].map((x) => showShape(x.shape)).join(", ")}`,
     );
     expect(q.shape[2] % heads === 0, `width ${q.shape[2]} is not divisible by ${heads} heads`);
+    const scores = [q.shape[0], heads, q.shape[1], k.shape[1]];
+    if (bias)
+      expect(
+        bias.shape.length === 4 && bias.shape.every((d, i) => d === 1 || d === scores[i]),
+        `attention bias must broadcast to ${showShape(scores)}, got ${showShape(bias.shape)}`,
+      );
     return q;
   },
   Rotary: ([x, cos, sin], { heads }) => {

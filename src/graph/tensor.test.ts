@@ -79,6 +79,27 @@ describe("numbers as operands", () => {
   });
 });
 
+describe("attention", () => {
+  const x = input("x", [2, 3, 8]);
+
+  test.each([[[1, 1, 3, 3]], [[2, 4, 3, 3]], [[2, 1, 1, 3]]])("takes a bias %j", (shape) => {
+    expect(ops.attention([x, x, x], 4, { bias: input("bias", shape) }).shape).toEqual([2, 3, 8]);
+  });
+
+  test.each([[[3, 3]], [[3, 4, 3, 3]], [[1, 2, 3, 3]], [[1, 4, 3, 5]]])("refuses a bias %j", (shape) => {
+    expect(() => ops.attention([x, x, x], 4, { bias: input("bias", shape) })).toThrow(
+      `attention bias must broadcast to [2, 4, 3, 3], got [${shape.join(", ")}]`,
+    );
+  });
+
+  test("refuses another batch of keys", () => {
+    const k = input("k", [1, 5, 8]);
+    expect(() => ops.attention([x, k, k], 4)).toThrow(
+      "attention takes [B, S, D] three times, got [2, 3, 8], [1, 5, 8], [1, 5, 8]",
+    );
+  });
+});
+
 describe("toposort", () => {
   test("puts inputs before users and every node once", () => {
     const x = input("x", [2]);
