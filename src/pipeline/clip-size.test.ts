@@ -40,7 +40,8 @@ describe("an illegal size is refused with the nearest legal ones", () => {
     [{ frames: 48 }, "frames must be 8k + 1, got 48; the nearest are 41 and 49"],
     [{ frames: 5 }, "frames must be 8k + 1, got 5; the nearest are 1 and 9"],
     [{ frames: 0 }, "frames must be 8k + 1, got 0; the least is 1"],
-    [{ frames: Number.NaN }, "frames must be 8k + 1, got NaN"],
+    [{ width: Number.POSITIVE_INFINITY }, /^width must be a multiple of 16, got Infinity$/],
+    [{ frames: Number.NaN }, /^frames must be 8k \+ 1, got NaN$/],
   ])("%j", (request, message) => {
     expect(() => clipSize(v1, request)).toThrow(ConfigError);
     expect(() => clipSize(v1, request)).toThrow(message);

@@ -70,9 +70,10 @@ function trainedSize({ sampleWidth, sampleHeight, patchT }: TransformerConfig): 
 function requireStep(name: string, value: number, step: number, offset: number): void {
   const least = offset > 0 ? offset : step;
   if (Number.isInteger(value) && value >= least && (value - offset) % step === 0) return;
+  const rule = offset > 0 ? `${step}k + ${offset}` : `a multiple of ${step}`;
+  if (!Number.isFinite(value)) throw new ConfigError(`${name} must be ${rule}, got ${value}`);
   const below = Math.max(least, Math.floor((value - offset) / step) * step + offset);
   const above = below + step;
-  const rule = offset > 0 ? `${step}k + ${offset}` : `a multiple of ${step}`;
   const nearest = value < least ? `the least is ${least}` : `the nearest are ${below} and ${above}`;
   throw new ConfigError(`${name} must be ${rule}, got ${value}; ${nearest}`);
 }
