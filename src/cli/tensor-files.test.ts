@@ -39,6 +39,17 @@ describe("inputs", () => {
   });
 });
 
+test("integers beyond int32 are refused by value", async () => {
+  await writeSafetensors(at("wide"), {
+    ids: { dtype: "I64", shape: [2], data: BigInt64Array.of(1n, 2n ** 31n) },
+  });
+  const read = readTensors(at("wide"));
+  await expect(read).rejects.toThrow(ConfigError);
+  await expect(read).rejects.toThrow(
+    /^tensor ids in .*wide\.safetensors holds 2147483648; integers from -2147483648 to 2147483647 can be read$/,
+  );
+});
+
 describe("latents", () => {
   test("come back as they were written", async () => {
     const latents = counting([1, 2, 3, 2, 2]);

@@ -13,7 +13,8 @@ const integerKinds: readonly StoredDType[] = ["I64", "I32", "I16", "I8", "U8"];
 
 /**
  * Reads every tensor of a file that the engine can be fed: floats widened or narrowed to float32, integers to int32.
- * @throws WeightsError for a bad file, ConfigError for types that are neither
+ * @throws WeightsError for a bad file, ConfigError for types that are neither and for
+ *   integers that int32 cannot hold
  */
 export async function readTensors(file: string): Promise<Map<string, HostTensor>> {
   const { tensors } = await readHeader(file);
@@ -28,7 +29,13 @@ async function readHostTensor(stored: StoredTensor): Promise<HostTensor> {
   if (!integerKinds.includes(dtype))
     throw new ConfigError(`tensor ${name} in ${file} has type ${dtype}; floats and integers can be read`);
   const values = (await readTensor(stored)) as ArrayLike<number | bigint>;
-  return { dtype: "i32", shape, data: Int32Array.from(values, Number) };
+  const data = Int32Array.from(values, Number);
+  const lost = data.findIndex((value, i) => value !== Number(values[i]));
+  if (lost >= 0)
+    throw new ConfigError(
+      `tensor ${name} in ${file} holds ${values[lost]}; integers from -2147483648 to 2147483647 can be read`,
+    );
+  return { dtype: "i32", shape, data };
 }
 
 /** The tensor `latents` of a file, with a batch axis added where there is none. */
