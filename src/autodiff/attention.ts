@@ -2,7 +2,7 @@
 // B batch, H heads, Q queries, K keys, d channels per head
 import { after, concat, rotary, softmax } from "../graph/functions.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { type Backward, type Gradients, type Rules, unbroadcast, zerosLike } from "./rule.ts";
+import { type Backward, filled, type Gradients, type Rules, unbroadcast, zerosLike } from "./rule.ts";
 
 /** Scores that one tile may have: B · heads of the tile · queries of the tile · K. 2²⁴ are 64 MiB in float32. */
 const TILE_ELEMENTS = 2 ** 24;
@@ -30,11 +30,13 @@ export function tileSizes(
 /** Everything of one group of heads, `[B, H, S, d]`. */
 type Group = {
   readonly g: Tensor;
+  /** Already multiplied by the scale. */
   readonly q: Tensor;
   readonly k: Tensor;
-  readonly v: Tensor;
-  /** Σ over channels of g · y, `[B, H, Q, 1]`: what the softmax takes off every score of a query. */
-  readonly drift: Tensor;
+  /** g with one channel more: minus Σ g · y, what the softmax takes off every score of a query. */
+  readonly pull: Tensor;
+  /** v with one channel more: ones, so that pull · push is g vᵀ - Σ g y without another pass over the scores. */
+  readonly push: Tensor;
   /** `[B, H, Q, K]` or broadcast to it. */
   readonly bias: Tensor | undefined;
 };
@@ -42,53 +44,64 @@ type Group = {
 type Tile = { readonly gq: Tensor; readonly gk: Tensor; readonly gv: Tensor; readonly gBias: Tensor | null };
 
 /**
- * Gradients of attention, with the probabilities P computed again: gv = Pᵀ g, and for the scores P (g vᵀ - Σ g y), which
- * go on to q, k and the bias. `limit` bounds the scores of a tile, see `tileSizes`.
+ * Gradients of attention, with the probabilities P computed again: gv = Pᵀ g, and P (g vᵀ - Σ g y) for the scores, which
+ * goes on to q, k and the bias. `limit` bounds the scores of a tile, see `tileSizes`.
  */
-export function attentionGradients(
-  { g, x: [q, k, v, bias], y, needs, attrs: { heads, scale } }: Backward<"Attention">,
-  limit = TILE_ELEMENTS,
-): Gradients {
-  const [batch, queries] = q.shape;
-  const tile = tileSizes({ batch, heads, queries, keys: k.dim(1) }, limit);
-  const [gh, qh, kh, vh, yh] = [g, q, k, v, y].map((x) => splitHeads(x, heads));
-  const all: Group = { g: gh, q: qh, k: kh, v: vh, drift: gh.mul(yh).sum([-1], true), bias };
+export function attentionGradients(backward: Backward<"Attention">, limit = TILE_ELEMENTS): Gradients {
+  const { x, needs, attrs } = backward;
+  const { heads, scale } = attrs;
+  const [q, k, , bias] = x;
+  const tile = tileSizes({ batch: q.dim(0), heads, queries: q.dim(1), keys: k.dim(1) }, limit);
+  const all = operandsOf(backward);
   const groups: Tile[] = [];
   for (let start = 0; start < heads; start += tile.heads) {
     const group = headsOf(all, start, Math.min(start + tile.heads, heads));
-    groups.push(throughGroup(group, tile.queries, scale, groups.at(-1)?.gq));
+    groups.push(throughGroup(group, tile.queries, groups.at(-1)));
   }
   const joined = (pick: (part: Tile) => Tensor) => joinHeads(concat(groups.map(pick), 1));
   const gBias = bias && needs[3] ? biasGradient(groups, bias, 1) : null;
-  return [joined((part) => part.gq), joined((part) => part.gk), joined((part) => part.gv), gBias];
+  return [joined((part) => part.gq).mul(scale), joined((part) => part.gk), joined((part) => part.gv), gBias];
 }
 
-/** One group of heads, a tile of queries after the other so that the scores of one are gone before the next come. */
-function throughGroup(group: Group, rows: number, scale: number, earlier?: Tensor): Tile {
+function operandsOf({ g: gy, x, y, attrs: { heads, scale } }: Backward<"Attention">): Group {
+  const [g, q, k, v] = [gy, x[0].mul(scale), x[1], x[2]].map((t) => splitHeads(t, heads));
+  const drift = g.mul(splitHeads(y, heads)).sum([-1], true);
+  const ones = filled(1, v.shape.with(-1, 1), v.dtype);
+  return { g, q, k, pull: concat([g, drift.neg()], -1), push: concat([v, ones], -1), bias: x[3] };
+}
+
+/** One group of heads, a tile of queries after the other. */
+function throughGroup(group: Group, rows: number, earlier?: Tile): Tile {
   const queries = group.q.dim(2);
-  const tiles: Tile[] = [];
+  const parts: Tile[] = [];
+  let last = earlier;
+  let total: Pick<Tile, "gk" | "gv"> | undefined;
   for (let start = 0; start < queries; start += rows) {
     const tile = queriesOf(group, start, Math.min(start + rows, queries));
-    const last = tiles.at(-1)?.gq ?? earlier;
-    tiles.push(throughTile(last === undefined ? tile : { ...tile, q: after(tile.q, last) }, scale));
+    const part = throughTile(last ? waitFor(last, tile) : tile);
+    total = total ? { gk: total.gk.add(part.gk), gv: total.gv.add(part.gv) } : part;
+    last = { ...part, ...total };
+    parts.push(last);
   }
-  const gBias = group.bias ? biasGradient(tiles, group.bias, 2) : null;
-  const sum = (pick: (part: Tile) => Tensor) => tiles.map(pick).reduce((a, b) => a.add(b));
   const gq = concat(
-    tiles.map((part) => part.gq),
+    parts.map((part) => part.gq),
     2,
   );
-  return { gq, gk: sum((part) => part.gk), gv: sum((part) => part.gv), gBias };
+  return { ...parts[parts.length - 1], gq, gBias: group.bias ? biasGradient(parts, group.bias, 2) : null };
 }
 
-function throughTile({ g, q, k, v, drift, bias }: Group, scale: number): Tile {
-  const scores = q.matmul(k, { transB: true }).mul(scale); // [B, H, Q, K]
+/** Keeps the engine from computing scores of a tile while those of the one before it are still in use. */
+function waitFor({ gq, gk, gv }: Tile, tile: Group): Group {
+  return { ...tile, q: after(after(tile.q, gk), gq), pull: after(tile.pull, gv) };
+}
+
+function throughTile({ g, q, k, pull, push, bias }: Group): Tile {
+  const scores = q.matmul(k, { transB: true }); // [B, H, Q, K]
   const p = softmax(bias ? scores.add(bias) : scores);
-  const gScores = p.mul(g.matmul(v, { transB: true }).sub(drift));
-  const scaled = gScores.mul(scale);
+  const gScores = p.mul(pull.matmul(push, { transB: true }));
   return {
-    gq: scaled.matmul(k),
-    gk: scaled.matmul(q, { transA: true }),
+    gq: gScores.matmul(k),
+    gk: gScores.matmul(q, { transA: true }),
     gv: p.matmul(g, { transA: true }),
     gBias: bias ? unbroadcast(gScores, bias.shape) : null,
   };
@@ -104,13 +117,13 @@ function biasGradient(parts: readonly Tile[], bias: Tensor, axis: 1 | 2): Tensor
 
 function headsOf({ bias, ...group }: Group, start: number, end: number): Group {
   return {
-    ...sliced(group, ["g", "q", "k", "v", "drift"], 1, start, end),
+    ...sliced(group, ["g", "q", "k", "pull", "push"], 1, start, end),
     bias: biasOf(bias, 1, start, end),
   };
 }
 
 function queriesOf({ bias, ...group }: Group, start: number, end: number): Group {
-  return { ...sliced(group, ["g", "q", "drift"], 2, start, end), bias: biasOf(bias, 2, start, end) };
+  return { ...sliced(group, ["g", "q", "pull"], 2, start, end), bias: biasOf(bias, 2, start, end) };
 }
 
 function sliced<T extends Readonly<Record<string, Tensor | undefined>>>(

@@ -1,7 +1,7 @@
 /** @file Derivatives of the operators that work on each element. */
 import { dtypes } from "../graph/dtype.ts";
 import * as ops from "../graph/functions.ts";
-import { attrsOf, type Operand, type Tensor } from "../graph/tensor.ts";
+import { attrsOf, type Tensor } from "../graph/tensor.ts";
 import { perOperand, type Rules, stop } from "./rule.ts";
 
 export const elementwise = {
@@ -14,15 +14,15 @@ export const elementwise = {
   Reciprocal: ({ g, y }) => [g.mul(y).mul(y).neg()],
   Sin: ({ g, x: [x] }) => [g.mul(ops.cos(x))],
   Cos: ({ g, x: [x] }) => [g.mul(ops.sin(x)).neg()],
-  Tanh: ({ g, y }) => [g.mul(oneMinus(y.mul(y)))],
-  Sigmoid: ({ g, y }) => [g.mul(y).mul(oneMinus(y))],
+  Tanh: ({ g, y }) => [g.sub(g.mul(y).mul(y))],
+  Sigmoid: ({ g, y }) => [g.mul(y.sub(y.mul(y)))],
   Erf: ({ g, x: [x] }) => [g.mul(ops.exp(x.mul(x).neg())).mul(2 / Math.sqrt(Math.PI))],
   Floor: stop,
   Round: stop,
   Relu: ({ g, x: [x] }) => [ops.where(ops.greater(x, 0), g, 0)],
   Silu: ({ g, x: [x], y }) => {
     const s = ops.sigmoid(x);
-    return [g.mul(s.add(y.mul(oneMinus(s))))];
+    return [g.mul(s.add(y.sub(y.mul(s))))]; // s + x s (1 - s)
   },
   GeluTanh: ({ g, x: [x], y }) => [g.mul(geluSlope(x, y))],
   Not: stop,
@@ -81,17 +81,13 @@ export const elementwise = {
     ),
 } satisfies Rules;
 
-function oneMinus(x: Tensor): Tensor {
-  return x.neg().add(1);
-}
-
 /** With s = σ(2u), u = √(2/π) (x + 0.044715 x³), the function is x s; its slope is s + x s (1 - s) · 2u'. */
 function geluSlope(x: Tensor, y: Tensor): Tensor {
   const linear = 2 * Math.sqrt(2 / Math.PI);
   const cubic = linear * 0.044715;
   const square = x.mul(x);
   const s = ops.sigmoid(x.mul(square.mul(cubic).add(linear)));
-  return s.add(y.mul(oneMinus(s)).mul(square.mul(3 * cubic).add(linear)));
+  return s.add(y.sub(y.mul(s)).mul(square.mul(3 * cubic).add(linear)));
 }
 
 /** p xᵖ⁻¹, and 0 for p = 0 even at x = 0. */
@@ -99,17 +95,12 @@ function powerSlope(x: Tensor, p: Tensor): Tensor {
   const known = numberIn(p);
   if (known === 2) return x.mul(2);
   if (known !== null && known !== 0) return ops.pow(x, known - 1).mul(known);
-  return ops.where(ops.equal(p, 0), asLike(p, x), p.mul(ops.pow(x, p.sub(1))));
+  return ops.where(ops.not(ops.equal(p, 0)), p.mul(ops.pow(x, p.sub(1))), 0);
 }
 
 /** xᵖ log x where x is positive, 0 elsewhere: the limit at 0, and no real derivative exists below. */
 function exponentSlope(x: Tensor, y: Tensor): Tensor {
   return y.mul(ops.where(ops.greater(x, 0), ops.log(x), 0));
-}
-
-/** Zeros that broadcast p against x. */
-function asLike(p: Tensor, x: Tensor): Tensor {
-  return p.add(x).mul(0);
 }
 
 /** The value of a scalar constant, null for anything else. */
@@ -120,7 +111,7 @@ function numberIn(x: Tensor): number | null {
 }
 
 /** 1 where `a` wins over `b`, a half where they are equal. */
-function share(a: Tensor, b: Operand): Tensor {
+function share(a: Tensor, b: Tensor): Tensor {
   const wins = ops.greater(a, b).cast(a.dtype);
   return wins.add(ops.equal(a, b).cast(a.dtype).mul(0.5));
 }

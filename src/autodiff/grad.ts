@@ -22,8 +22,7 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[], seed?: Tensor): 
 export function gradientsOrNull(loss: Tensor, wrt: readonly Tensor[], seed?: Tensor): (Tensor | null)[] {
   const order = toposort([loss]);
   const needed = nodesTowards(order, wrt);
-  const arrived = new Map<Tensor, Tensor[]>();
-  if (needed.has(loss)) arrived.set(loss, [seedFor(loss, seed)]);
+  const arrived = new Map([[loss, [seedFor(loss, seed)]]]);
   const totals = new Map<Tensor, Tensor>();
   for (const node of order.toReversed()) {
     const parts = arrived.get(node);
