@@ -185,20 +185,18 @@ describe("the graph of a gradient", () => {
       %3 = Input(){name="x"} f32[8, 2]
       %4 = Slice(%3){axis=0, start=0, end=3, step=1} f32[3, 2]
       %5 = Tanh(%4) f32[3, 2]
-      %6 = Mul(%5, %5) f32[3, 2] @ grad
-      %7 = Neg(%6) f32[3, 2] @ grad
-      %8 = Constant(){data=1} f32[] @ grad
-      %9 = Add(%7, %8) f32[3, 2] @ grad
-      %10 = Mul(%2, %9) f32[3, 2] @ grad
-      %11 = Reshape(%0) f32[1, 1] @ grad
-      %12 = Expand(%11) f32[3, 2] @ grad
-      %13 = Slice(%3){axis=0, start=3, end=6, step=1} f32[3, 2]
-      %14 = Exp(%13) f32[3, 2]
-      %15 = Mul(%12, %14) f32[3, 2] @ grad
-      %16 = Constant(){data=0} f32[] @ grad
-      %17 = Expand(%16) f32[2, 2] @ grad
-      %18 = Concat(%10, %15, %17){axis=0} f32[8, 2] @ grad
-      return g = %18"
+      %6 = Mul(%2, %5) f32[3, 2] @ grad
+      %7 = Mul(%6, %5) f32[3, 2] @ grad
+      %8 = Sub(%2, %7) f32[3, 2] @ grad
+      %9 = Reshape(%0) f32[1, 1] @ grad
+      %10 = Expand(%9) f32[3, 2] @ grad
+      %11 = Slice(%3){axis=0, start=3, end=6, step=1} f32[3, 2]
+      %12 = Exp(%11) f32[3, 2]
+      %13 = Mul(%10, %12) f32[3, 2] @ grad
+      %14 = Constant(){data=0} f32[] @ grad
+      %15 = Expand(%14) f32[2, 2] @ grad
+      %16 = Concat(%8, %13, %15){axis=0} f32[8, 2] @ grad
+      return g = %16"
     `);
   });
 
