@@ -9,7 +9,7 @@ import { runGraph } from "../../test/helpers/run-graph.ts";
 import { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { floatsToBf16, floatsToF16 } from "../weights/cast.ts";
-import { gather, linearMap } from "./functions.ts";
+import { attention, conv, gather, layerNorm, linearMap } from "./functions.ts";
 import { toOnnx } from "./onnx.ts";
 import type { Shape } from "./shape.ts";
 import { emit, input, type Tensor } from "./tensor.ts";
@@ -138,4 +138,32 @@ describe("toOnnx", () => {
     const y = await runGraph(engine, (x) => emit("Reshape", [x], { shape: [4] }).add(1), [counting([2, 2])]);
     expect(numbers(y)).toEqual([1, 2, 3, 4]);
   });
+});
+
+describe("a portable model", () => {
+  test("normalises with a scale for each sample as the CPU's own does", async () => {
+    const feeds = [hashed([2, 3, 8], 1), hashed([2, 1, 8], 2), hashed([2, 1, 8], 3)];
+    const build = (x: Tensor, scale: Tensor, bias: Tensor) => layerNorm(x, scale, bias, 1e-5);
+    const own = await runGraph(engine, build, feeds);
+    const portable = await runGraph(engine, build, feeds, { portable: true });
+    expect(numbers(portable)).toBeCloseToArray(numbers(own), { atol: 2e-6 });
+  });
+
+  test("convolves with a kernel of the input's size and padding at the end as the CPU's own does", async () => {
+    const feeds = [hashed([1, 2, 2, 2], 1), hashed([3, 2, 2, 2], 2)];
+    const build = (x: Tensor, weight: Tensor) => conv(x, weight, undefined, { after: [1, 1] });
+    const own = await runGraph(engine, build, feeds);
+    const portable = await runGraph(engine, build, feeds, { portable: true });
+    expect(portable.shape).toEqual([1, 3, 2, 2]);
+    expect(numbers(portable)).toBeCloseToArray(numbers(own), { atol: 1e-5 });
+  });
+});
+
+test("a model names the nodes that not every device can run", () => {
+  const table = { dtype: "f16" as const, location: "w", offset: 0, byteLength: 32 };
+  const rows = gather(param("w", [4, 4]), input("ids", [1, 3], "i32"), 0);
+  const { needs } = toOnnx({ y: attention([rows, rows, rows], 2) }, { storage: () => table });
+  expect(needs.f16).toEqual([expect.stringContaining("Gather"), expect.stringContaining("Cast")]);
+  expect(needs.attention).toEqual([expect.stringContaining("MultiHeadAttention")]);
+  expect(toOnnx({ rows }, { storage: () => ({ ...table, dtype: "bf16" }) }).needs.f16).toEqual([]);
 });
