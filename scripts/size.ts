@@ -9,7 +9,7 @@ const budgets: Readonly<Record<string, number>> = {
   models: 3600,
   weights: 1500,
   diffusion: 1300,
-  runtime: 900,
+  runtime: 1100,
   media: 1700,
   pipeline: 1500,
   cli: 2600,
