@@ -53,8 +53,13 @@ export async function encodeTokens(
   ids: HostTensor,
   hooks: RunHooks = {},
 ): Promise<HostTensor> {
-  const [texts, length] = ids.shape;
-  return new TextEncoder(engine, config, weights, texts, length).encode(ids, hooks);
+  const [batch, length] = ids.shape;
+  const encoder = new TextEncoder(engine, config, weights, { batch, length }, { once: true });
+  try {
+    return await encoder.encode(ids, hooks);
+  } finally {
+    await encoder.close();
+  }
 }
 
 async function exists(file: string): Promise<boolean> {

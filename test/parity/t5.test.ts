@@ -27,7 +27,7 @@ test("encodes what the reference encodes", async () => {
   // The reference's list of keys names the tied table twice; the later name's values win.
   const weights = await hashCheckpoint(shapes.set("encoder.embed_tokens.weight", [64, 12]));
   const engine = new Engine();
-  const encoder = new TextEncoder(engine, config, weights, 1, 10);
+  const encoder = new TextEncoder(engine, config, weights, { batch: 1, length: 10 });
   const ids = Int32Array.of(5, 9, 33, 2, 61, 1, 0, 0, 0, 0);
   const states = await encoder.encode({ dtype: "i32", shape: [1, 10], data: ids });
   expect(states.shape).toEqual(golden.shape);

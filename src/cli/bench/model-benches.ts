@@ -66,7 +66,7 @@ export async function benchTextEncoder(request: BenchRequest): Promise<BenchResu
   const json = { ...t5Xxl, num_layers: requireCount("--layers", layers) };
   return withRandomCheckpoint({ text_encoder: json }, context, async (folder) => {
     const { config, weights } = await openComponent(folder, "text_encoder", parseT5Config);
-    const encoder = new TextEncoder(engine, config, weights, 1, TEXT_TOKENS);
+    const encoder = new TextEncoder(engine, config, weights, { batch: 1, length: TEXT_TOKENS });
     const data = Int32Array.from({ length: TEXT_TOKENS }, (_, i) => (i * 7919) % config.vocabulary);
     const ids: HostTensor = { dtype: "i32", shape: [1, TEXT_TOKENS], data };
     const measured = await measure(runs, () => encoder.encode(ids, context));

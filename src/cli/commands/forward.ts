@@ -129,7 +129,7 @@ async function runTextEncoder({
   const ids =
     values.prompt === undefined ? need(inputs, "input_ids", 2) : await promptIds(folder, values.prompt);
   const [batch, length] = ids.shape;
-  const encoder = new TextEncoder(engine, config, weights, batch, length);
+  const encoder = new TextEncoder(engine, config, weights, { batch, length }, { once: true });
   return { last_hidden_state: await encoder.encode(ids, { signal }) };
 }
 
