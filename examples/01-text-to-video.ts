@@ -7,5 +7,5 @@ const events = textToVideo(pipeline, {
   steps: 4,
   seed: 7,
 });
-await saveVideo(events, "out.mp4", { fps: 8 });
+await saveVideo(events, "out.mp4");
 await pipeline.close();

@@ -1,5 +1,6 @@
 /** @file The command line: picks a command, runs it, turns what happens into an exit status. */
 import { CancelledError, ConfigError, SessionError, ShapeError, WeightsError } from "../errors.ts";
+import { version } from "../pipeline/version.ts";
 import { exitNow } from "../runtime/heap.ts";
 import { type Command, type Context, commandHelp } from "./command.ts";
 import { bench } from "./commands/bench.ts";
@@ -8,7 +9,6 @@ import { generate } from "./commands/generate.ts";
 import { inspect } from "./commands/inspect.ts";
 import { nearest } from "./options.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
-import { version } from "./version.ts";
 
 export const commands: readonly Command[] = [generate, forward, inspect, bench];
 

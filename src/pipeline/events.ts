@@ -4,6 +4,14 @@ import type { HostTensor } from "../runtime/protocol.ts";
 
 /** What happens during a run, told apart by `kind`; times are the seconds that the step or stage took. */
 export type PipelineEvent =
+  /** The run begins: the size of its frames in pixels, the rate they play at, and what to embed in a file. */
+  | {
+      readonly kind: "started";
+      readonly width: number;
+      readonly height: number;
+      readonly fps: number;
+      readonly recipe: Readonly<Record<string, unknown>>;
+    }
   /** The prompt has been turned into hidden states; `truncated` is the text beyond the token limit, if any. */
   | { readonly kind: "encoded"; readonly truncated: string | null; readonly seconds: number }
   /** One denoising step is done; `step` counts from 1. `state` is everything a resumed run needs. */

@@ -3,45 +3,22 @@
 import { type Guidance, isGuided } from "../diffusion/guidance.ts";
 import { createRng, drawNormals } from "../diffusion/noise.ts";
 import { startRun } from "../diffusion/sampler.ts";
-import { type SamplerChoice, samplerFor } from "../diffusion/sampler-for.ts";
+import { samplerFor } from "../diffusion/sampler-for.ts";
 import { ConfigError } from "../errors.ts";
 import { sameShape, showShape, sizeOf } from "../graph/shape.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import { type ClipRequest, clipSize, latentSize } from "./clip-size.ts";
+import { clipSize, latentSize } from "./clip-size.ts";
 import { decodeLatents } from "./decode.ts";
 import { denoise } from "./denoise.ts";
 import { Denoiser, type SegmentListener } from "./denoiser.ts";
-import type { PipelineEvent, SegmentEvent, Stage } from "./events.ts";
+import type { PipelineEvent, Stage } from "./events.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { encodeTokens, tokenize } from "./prompt.ts";
-
-/** What to make. Everything but the prompt has the checkpoint's or the reference's default. */
-export type TextToVideoOptions = ClipRequest & {
-  readonly prompt: string;
-  /** What to stay away from; "" unless given. */
-  readonly negativePrompt?: string;
-  /** Denoising steps, 1 to 1000; 50 unless given. 0 decodes `latents` as they are. */
-  readonly steps?: number;
-  /** Guidance scale; 6 unless given, 1 or less switches guidance off. */
-  readonly guidance?: number;
-  /** Lets the guidance weight follow the timestep, as the official demo does with "dpm". */
-  readonly dynamicGuidance?: boolean;
-  /** The checkpoint's own sampler unless given. */
-  readonly scheduler?: SamplerChoice;
-  /** Seed of the noise, reproducing the reference's CPU generator; 0 unless given. */
-  readonly seed?: number | bigint;
-  /** Start from these latents `[1, F, C, h, w]` instead of noise from the seed. */
-  readonly latents?: HostTensor;
-  /** Stop after the "latents" event. */
-  readonly latentsOnly?: boolean;
-  readonly signal?: AbortSignal;
-  readonly onSegment?: (event: SegmentEvent) => void;
-};
-
-export const defaults = { negativePrompt: "", steps: 50, guidance: 6, seed: 0 } as const;
+import { startOf } from "./recipe.ts";
+import { defaults, type TextToVideoOptions } from "./text-to-video-options.ts";
 
 /**
- * Makes a video. Events come as the work proceeds: "encoded", "step" for every step, "latents", "frames" as they are
+ * Makes a video. Events come as the work proceeds: "started", "encoded", "step" for every step, "latents", "frames" as they are
  * decoded, "done". Dropping the generator or firing `signal` stops the work at the next segment.
  * @throws ConfigError for impossible options, CancelledError after `signal`, WeightsError, SessionError
  */
@@ -50,6 +27,7 @@ export async function* textToVideo(
   options: TextToVideoOptions,
 ): AsyncGenerator<PipelineEvent> {
   const started = performance.now();
+  yield startOf(pipeline.checkpoint, options);
   const latents = yield* makeLatents(pipeline, options);
   yield { kind: "latents", latents };
   if (!options.latentsOnly) {

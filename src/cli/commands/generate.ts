@@ -3,18 +3,17 @@ import { randomInt } from "node:crypto";
 import { resolve } from "node:path";
 import { ConfigError } from "../../errors.ts";
 import { formatOf } from "../../media/formats.ts";
-import { clipSize, SPATIAL_RATIO, trainedFps } from "../../pipeline/clip-size.ts";
 import type { PipelineEvent } from "../../pipeline/events.ts";
 import { loadPipeline, type Pipeline } from "../../pipeline/pipeline.ts";
 import { FrameWriter } from "../../pipeline/save-video.ts";
-import { defaults, type TextToVideoOptions, textToVideo } from "../../pipeline/text-to-video.ts";
+import { textToVideo } from "../../pipeline/text-to-video.ts";
+import type { TextToVideoOptions } from "../../pipeline/text-to-video-options.ts";
 import { readMemory } from "../../runtime/memory.ts";
 import { devices } from "../../runtime/protocol.ts";
 import { type Context, command } from "../command.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
 import { FramesFile, readLatents, requireWritable, writeLatents } from "../tensor-files.ts";
 import { duration, Progress } from "../terminal.ts";
-import { version } from "../version.ts";
 
 const options = {
   model: { kind: "text", value: "DIR", about: "checkpoint folder in the official layout" },
@@ -78,12 +77,12 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
     signal,
     onSegment: (event) => progress.segment(event),
   };
-  const sink = new ClipSink(pipeline, request, values);
+  const sink = new ClipSink(request, values);
   const abort = () => sink.abort();
   cleanups.add(abort);
   try {
-    await sink.open(pixelSize(pipeline, request));
     for await (const event of textToVideo(pipeline, request)) {
+      if (event.kind === "started") await sink.open(event);
       announce(event, request, progress, context);
       if (event.kind === "latents" && values["save-latents"])
         await writeLatents(values["save-latents"], event.latents);
@@ -96,14 +95,6 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
   } finally {
     cleanups.delete(abort);
   }
-}
-
-/** Width and height of the frames to come. */
-function pixelSize({ checkpoint }: Pipeline, request: TextToVideoOptions) {
-  if (request.steps !== 0 || request.latents === undefined)
-    return clipSize(checkpoint.transformer.config, request);
-  const [height, width] = request.latents.shape.slice(-2);
-  return { width: width * SPATIAL_RATIO, height: height * SPATIAL_RATIO };
 }
 
 /** Tells people and programs what happened. */
@@ -158,20 +149,18 @@ class ClipSink {
   private readonly extraFiles: readonly string[];
   private floats: FramesFile | null = null;
 
-  constructor(pipeline: Pipeline, request: TextToVideoOptions, values: Values) {
-    const { config } = pipeline.checkpoint.transformer;
-    this.output = resolve(values.output ?? `video-${request.seed}.mp4`);
+  constructor({ seed }: TextToVideoOptions, values: Values) {
+    this.output = resolve(values.output ?? `video-${seed}.mp4`);
     formatOf(values.output ?? this.output);
-    const fps = values.fps ?? trainedFps(config);
-    this.video = new FrameWriter(this.output, { fps, recipe: recipeOf(pipeline, request) });
+    this.video = new FrameWriter(this.output, { fps: values.fps });
     this.framesFile = values["save-frames"];
     this.extraFiles = [values["save-frames"], values["save-latents"]].filter((file) => file !== undefined);
   }
 
   /** Everything that will be written is opened or tried now; hours of work should not end at a folder's permissions. */
-  async open({ width, height }: { readonly width: number; readonly height: number }): Promise<void> {
+  async open(started: Extract<PipelineEvent, { kind: "started" }>): Promise<void> {
     for (const file of this.extraFiles) await requireWritable(file);
-    await this.video.open(width, height);
+    await this.video.open(started);
   }
 
   async write({ frames, total }: Extract<PipelineEvent, { kind: "frames" }>): Promise<void> {
@@ -191,26 +180,6 @@ class ClipSink {
     await this.floats?.abort();
     await this.video.abort();
   }
-}
-
-/** Everything needed to make the same clip again; it is embedded in the file. */
-function recipeOf({ checkpoint }: Pipeline, request: TextToVideoOptions): Readonly<Record<string, unknown>> {
-  const { prompt, negativePrompt, steps, guidance, dynamicGuidance, scheduler, seed } = request;
-  return {
-    software: "cogvideox",
-    version: version(),
-    aiGenerated: true,
-    mode: "text-to-video",
-    model: checkpoint.folder,
-    prompt,
-    negativePrompt: negativePrompt ?? defaults.negativePrompt,
-    ...(request.latents ? { latents: "given" } : clipSize(checkpoint.transformer.config, request)),
-    steps: steps ?? defaults.steps,
-    guidance: guidance ?? defaults.guidance,
-    dynamicGuidance: dynamicGuidance ?? false,
-    scheduler: scheduler ?? checkpoint.scheduler.className,
-    seed: Number(seed),
-  };
 }
 
 /** @throws ConfigError when no model is named */

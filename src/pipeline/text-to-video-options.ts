@@ -1,0 +1,31 @@
+/** @file What can be asked of text to video, with the defaults. */
+import type { SamplerChoice } from "../diffusion/sampler-for.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+import type { ClipRequest } from "./clip-size.ts";
+import type { SegmentEvent } from "./events.ts";
+
+/** What to make. Everything but the prompt has the checkpoint's or the reference's default. */
+export type TextToVideoOptions = ClipRequest & {
+  readonly prompt: string;
+  /** What to stay away from; "" unless given. */
+  readonly negativePrompt?: string;
+  /** Denoising steps, 1 to 1000; 50 unless given. 0 decodes `latents` as they are. */
+  readonly steps?: number;
+  /** Guidance scale; 6 unless given, 1 or less switches guidance off. */
+  readonly guidance?: number;
+  /** Lets the guidance weight follow the timestep, as the official demo does with "dpm". */
+  readonly dynamicGuidance?: boolean;
+  /** The checkpoint's own sampler unless given. */
+  readonly scheduler?: SamplerChoice;
+  /** Seed of the noise, reproducing the reference's CPU generator; 0 unless given. */
+  readonly seed?: number | bigint;
+  /** Start from these latents `[1, F, C, h, w]` instead of noise from the seed. */
+  readonly latents?: HostTensor;
+  /** Stop after the "latents" event. */
+  readonly latentsOnly?: boolean;
+  readonly signal?: AbortSignal;
+  readonly onSegment?: (event: SegmentEvent) => void;
+};
+
+/** The reference's defaults. */
+export const defaults = { negativePrompt: "", steps: 50, guidance: 6, seed: 0 } as const;
