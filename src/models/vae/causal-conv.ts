@@ -34,7 +34,7 @@ export const causalConv = layer(
   (p: Scope, clip: Clip, out: number, caches: Caches, prepare: Prepare = (x) => x, residual?: Clip): Clip => {
     const kernels = kernelsOf(p.at("conv"), clip, out);
     const [, channels, height, width] = clip.groups[0].shape;
-    let before: Before = { frames: caches.before?.(p.path, channels, height, width) ?? null };
+    let before: Before = caches.before?.(p.path, channels, height, width) ?? null;
     const groups: Tensor[] = [];
     for (const [i, group] of clip.groups.entries()) {
       const last = groups.at(-1);
@@ -44,15 +44,15 @@ export const causalConv = layer(
       const isLast = i === clip.groups.length - 1 && !caches.keep;
       const y = convolveGroup(isLast ? x : after(x, left), before, kernels, clip.block);
       groups.push(residual === undefined ? y : residual.groups[i].add(y));
-      before = { frames: left };
+      before = left;
     }
-    if (caches.keep) caches.after.set(p.path, before.frames!);
+    if (caches.keep) caches.after.set(p.path, before!);
     return { groups, channels: out, block: clip.block };
   },
 );
 
-/** Frames before a group: two of them, or null where the group begins the clip and its first frame stands in. */
-type Before = { readonly frames: Tensor | null };
+/** The two frames before a group, or null where the group begins the clip and its first frame stands in. */
+type Before = ConvCache | null;
 
 /** Kernel rows `[3, O · I · 9]` and bias of one convolution. */
 type Kernels = { readonly rows: Tensor; readonly bias: Tensor; readonly out: number; readonly inner: number };
@@ -65,9 +65,8 @@ function kernelsOf(p: Scope, { groups, channels, block }: Clip, out: number): Ke
 
 function convolveGroup(x: Tensor, before: Before, kernels: Kernels, block: number): Tensor {
   const frames = x.dim(0);
-  if (frames === 1)
-    return before.frames === null ? standing(x, kernels, block) : direct(x, before.frames, kernels, block);
-  return filtered(x, before.frames, fastFilters[frames as 2 | 4], kernels, block);
+  if (frames === 1) return before === null ? standing(x, kernels, block) : direct(x, before, kernels, block);
+  return filtered(x, before, fastFilters[frames as 2 | 4], kernels, block);
 }
 
 /** The first frame of a clip: all three taps see the same frame, so their kernels add up. */
@@ -119,8 +118,8 @@ function withFirstTwice(input: Matrix): Matrix {
   return input.map(([a, b, c, ...rest]) => [a + b + c, ...rest]);
 }
 
-function lastTwo(x: Tensor, { frames }: Before): Tensor {
+function lastTwo(x: Tensor, before: Before): Tensor {
   const count = x.dim(0);
   if (count >= 2) return count === 2 ? x : x.slice(0, count - 2);
-  return frames === null ? concat([x, x], 0) : concat([frames.slice(0, 1), x], 0);
+  return before === null ? concat([x, x], 0) : concat([before.slice(0, 1), x], 0);
 }
