@@ -23,6 +23,7 @@ test("commands and options are these", () => {
       --dynamic-cfg
       --scheduler ddim|dpm
       --seed N
+      --tiling
       --precision fp32
       --device cpu|webgpu|cuda
       --threads N

@@ -23,6 +23,8 @@ export type TextToVideoOptions = ClipRequest & {
   readonly latents?: HostTensor;
   /** Stop after the "latents" event. */
   readonly latentsOnly?: boolean;
+  /** Decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */
+  readonly tiling?: boolean;
   readonly signal?: AbortSignal;
   readonly onSegment?: (event: SegmentEvent) => void;
 };

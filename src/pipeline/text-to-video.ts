@@ -6,6 +6,7 @@ import { startRun } from "../diffusion/sampler.ts";
 import { samplerFor } from "../diffusion/sampler-for.ts";
 import { ConfigError } from "../errors.ts";
 import { sameShape, showShape, sizeOf } from "../graph/shape.ts";
+import { tilingFor } from "../models/vae/tiling.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { clipSize, latentSize } from "./clip-size.ts";
 import { decodeLatents } from "./decode.ts";
@@ -27,13 +28,15 @@ export async function* textToVideo(
   options: TextToVideoOptions,
 ): AsyncGenerator<PipelineEvent> {
   const started = performance.now();
+  // A tiling that does not work out should be refused now and not when the latents are there.
+  if (options.tiling) tilingFor(pipeline.checkpoint.vae.config, "decode");
   yield startOf(pipeline.checkpoint, options);
   const latents = yield* makeLatents(pipeline, options);
   yield { kind: "latents", latents };
   if (!options.latentsOnly) {
     const { checkpoint, engine } = pipeline;
     const hooks = { signal: options.signal, onSegment: listener(options, "decode") };
-    yield* decodeLatents(engine, checkpoint, latents, hooks);
+    yield* decodeLatents(engine, checkpoint, latents, { ...hooks, tiling: options.tiling });
   }
   yield { kind: "done", seconds: secondsSince(started) };
 }

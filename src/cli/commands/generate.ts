@@ -33,6 +33,7 @@ const options = {
   "dynamic-cfg": { kind: "flag", about: "let the guidance weight follow the timestep" },
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
   seed: { kind: "integer", about: "seed of the noise (random)" },
+  tiling: { kind: "flag", about: "decode in overlapping tiles: less memory, slightly different pixels" },
   precision: { kind: "text", choices: ["fp32"], about: "arithmetic (fp32); weights stay as they are stored" },
   device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
   threads: { kind: "integer", about: "threads for one operator (all cores)" },
@@ -74,6 +75,7 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
     scheduler: values.scheduler as "ddim" | "dpm" | undefined,
     seed: values.seed ?? randomInt(2 ** 32),
     latents,
+    tiling: values.tiling,
     signal,
     onSegment: (event) => progress.segment(event),
   };

@@ -1,4 +1,5 @@
 /** @file Overlapping tiles: where they lie, and how their results are blended into one picture. */
+import { ConfigError } from "../../errors.ts";
 import type { VaeConfig } from "./config.ts";
 
 /** Tile sizes and overlaps; the reference's unless given. Sizes are in pixels. */
@@ -31,7 +32,10 @@ export type Planes = {
 
 const OVERLAP = { height: 1 / 6, width: 1 / 5 };
 
-/** The tiling of latents that are decoded or pixels that are encoded. */
+/**
+ * The tiling of latents that are decoded or pixels that are encoded.
+ * @throws ConfigError when what tiles contribute would not line up with where they start
+ */
 export function tilingFor(
   config: VaeConfig,
   direction: "encode" | "decode",
@@ -42,7 +46,15 @@ export function tilingFor(
     const latents = Math.floor(pixels / ratio);
     const [size, made] = direction === "encode" ? [pixels, latents] : [latents, pixels];
     const blend = Math.floor(made * overlap);
-    return { size, stride: Math.floor(size * (1 - overlap)), blend, keep: made - blend };
+    const stride = Math.floor(size * (1 - overlap));
+    const [starts, kept] =
+      direction === "encode" ? [stride, (made - blend) * ratio] : [stride * ratio, made - blend];
+    if (starts !== kept || stride < 1)
+      throw new ConfigError(
+        `tiles of ${pixels} pixels that overlap by ${overlap.toFixed(3)} would start every ${starts} pixels and ` +
+          `contribute ${kept}; choose a size and an overlap for which both agree, or work without tiling`,
+      );
+    return { size, stride, blend, keep: made - blend };
   };
   return {
     height: axis(
