@@ -6,8 +6,8 @@ import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { leadingFrames } from "./clip-size.ts";
-import type { RunHooks } from "./denoiser.ts";
 import type { PipelineEvent } from "./events.ts";
+import type { RunHooks } from "./run-hooks.ts";
 import { VideoDecoder } from "./video-decoder.ts";
 
 /** How the VAE works through a clip. */

@@ -3,7 +3,8 @@ import { combineGuidance, type Guidance, guidanceWeight, isGuided } from "../dif
 import type { Sampler, SamplerState, SamplingPlan } from "../diffusion/sampler.ts";
 import { sizeOf } from "../graph/shape.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
-import type { Denoiser, RunHooks } from "./denoiser.ts";
+import type { Denoiser } from "./denoiser.ts";
+import type { RunHooks } from "./run-hooks.ts";
 
 export type DenoiseRun = {
   readonly denoiser: Denoiser;

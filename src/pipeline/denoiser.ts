@@ -9,6 +9,7 @@ import { declaredShapes, mapWeights } from "../runtime/mapped-weights.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import { SegmentPool } from "../runtime/segment-pool.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
+import type { RunHooks } from "./run-hooks.ts";
 
 export type DenoiserCall = LatentSize & { readonly batch: number; readonly textLength: number };
 
@@ -21,16 +22,6 @@ export type DenoiserInputs = {
   readonly timestep: ArrayLike<number>;
   /** The `ofs` value per sample, for models that have it */
   readonly ofs?: ArrayLike<number>;
-};
-
-/** Called after every segment with its name, its place and the number of segments of one evaluation. */
-export type SegmentListener = (name: string, done: number, total: number) => void;
-
-/** What a caller may hang on a run of many segments. */
-export type RunHooks = {
-  /** Stops the run before the next segment. */
-  readonly signal?: AbortSignal;
-  readonly onSegment?: SegmentListener;
 };
 
 /** The transformer of one checkpoint, set up for calls of one size. */

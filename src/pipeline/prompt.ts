@@ -9,7 +9,7 @@ import { readTokenizerJson } from "../models/t5/tokenizer/tokenizer-json.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { type Checkpoint, readJson } from "./checkpoint.ts";
-import type { RunHooks } from "./denoiser.ts";
+import type { RunHooks } from "./run-hooks.ts";
 import { TextEncoder } from "./text-encoder.ts";
 
 /** Token ids `[texts, length]` (int32), and what did not fit of each text. */

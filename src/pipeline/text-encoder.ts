@@ -7,7 +7,7 @@ import type { HostTensor } from "../runtime/protocol.ts";
 import { type PoolOptions, SegmentPool } from "../runtime/segment-pool.ts";
 import { t5Aliases } from "../weights/check.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
-import type { RunHooks } from "./denoiser.ts";
+import type { RunHooks } from "./run-hooks.ts";
 
 /** The T5 encoder of one checkpoint, set up for one batch and length. */
 export class TextEncoder {

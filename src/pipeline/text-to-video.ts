@@ -11,11 +11,12 @@ import type { HostTensor } from "../runtime/protocol.ts";
 import { clipSize, latentSize } from "./clip-size.ts";
 import { decodeLatents } from "./decode.ts";
 import { denoise } from "./denoise.ts";
-import { Denoiser, type SegmentListener } from "./denoiser.ts";
+import { Denoiser } from "./denoiser.ts";
 import type { PipelineEvent, Stage } from "./events.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { encodeTokens, tokenize } from "./prompt.ts";
 import { startOf } from "./recipe.ts";
+import type { SegmentListener } from "./run-hooks.ts";
 import { defaults, type TextToVideoOptions } from "./text-to-video-options.ts";
 
 /**

@@ -8,11 +8,11 @@ import { encoderSegments } from "../models/vae/encoder.ts";
 import { CACHE_PREFIX, type ChunkCall, cacheInputs } from "../models/vae/pass.ts";
 import { convBlock } from "../runtime/conv-block.ts";
 import type { Engine } from "../runtime/engine.ts";
-import { declaredShapes, type MappedWeights, mapWeights } from "../runtime/mapped-weights.ts";
+import { declaredShapes, mapWeights } from "../runtime/mapped-weights.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import { SegmentPool } from "../runtime/segment-pool.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
-import type { RunHooks } from "./denoiser.ts";
+import type { RunHooks } from "./run-hooks.ts";
 
 /** What a chunk leaves for the next one of the same clip: the last frames that every convolution has seen. */
 export type ChunkCache = ReadonlyMap<string, ResidentRef>;
@@ -23,12 +23,11 @@ export type ChunkPlace = { readonly cache: ChunkCache | null; readonly isLast: b
 /** Elements of a chunk's activations at the finest level from which it is large: 64 MiB as float32. */
 const LARGE_CHUNK = 1 << 24;
 
-/** The encoder or the decoder of one checkpoint. Sessions are made for each size of chunk and kept. */
+/** The encoder or the decoder of one checkpoint. Every size of chunk is traced once. */
 export class VaeChunks {
   readonly config: VaeConfig;
   private readonly engine: Engine;
   private readonly direction: "encode" | "decode";
-  private readonly weights: MappedWeights;
   private readonly pools: { readonly small: SegmentPool; readonly large: SegmentPool };
   private readonly traced = new Map<string, readonly Segment[]>();
 
@@ -37,10 +36,10 @@ export class VaeChunks {
     this.engine = engine;
     this.config = config;
     this.direction = direction;
-    this.weights = mapWeights(weights, vaeShapes(config));
+    const mapped = mapWeights(weights, vaeShapes(config));
     this.pools = {
-      small: new SegmentPool(engine, this.weights),
-      large: new SegmentPool(engine, this.weights, { once: true }),
+      small: new SegmentPool(engine, mapped),
+      large: new SegmentPool(engine, mapped, { once: true }),
     };
   }
 

@@ -9,7 +9,7 @@ import {
   sliceFrames,
   stackSamples,
 } from "./clip-layout.ts";
-import type { RunHooks } from "./denoiser.ts";
+import type { RunHooks } from "./run-hooks.ts";
 import type { ChunkCache, VaeChunks } from "./vae-chunks.ts";
 
 /** Results of a clip `[T, C, H, W]` as they come, in tiles where there is a tiling; sessions end with the stream. */

@@ -6,7 +6,7 @@ import { type Tiling, type TilingOptions, tilingFor } from "../models/vae/tiling
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
-import type { RunHooks } from "./denoiser.ts";
+import type { RunHooks } from "./run-hooks.ts";
 import { VaeChunks } from "./vae-chunks.ts";
 import { streamClip, wholeBatch } from "./vae-stream.ts";
 

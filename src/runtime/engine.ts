@@ -75,8 +75,8 @@ export class Engine {
   /**
    * Runs a session. Outputs stay with the engine until they are downloaded, consumed or freed.
    * @param consume residents among the feeds that nobody needs afterwards
-   * @throws SessionError when the feeds do not fit the model, the engine fails or an output holds a NaN or an infinity; CancelledError before the
-   *   run when `signal` has fired
+   * @throws SessionError when the feeds do not fit the model, the engine fails or an output holds a NaN or an infinity;
+   *   CancelledError before the run when `signal` has fired
    */
   async run(
     { id, label, model }: Session,

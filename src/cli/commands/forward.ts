@@ -94,37 +94,27 @@ async function runTransformer({ engine, folder, inputs, signal }: Job): Promise<
   return { sample: await denoiser.predict({ latents, text, timestep, ofs }, { signal }) };
 }
 
-async function runEncoder({
-  engine,
-  folder,
-  inputs,
-  values,
-  signal,
-}: Job): Promise<Record<string, HostTensor>> {
-  const { config, weights } = await openComponent(folder, "vae", parseVaeConfig);
-  const encoder = new VideoEncoder(engine, config, weights, { tiling: values.tiling ?? false });
-  return { moments: await encoder.encode(need(inputs, "sample", 5), { signal }) };
+async function runEncoder(job: Job): Promise<Record<string, HostTensor>> {
+  const encoder = await openVae(job, VideoEncoder);
+  return { moments: await encoder.encode(need(job.inputs, "sample", 5), { signal: job.signal }) };
 }
 
-async function runDecoder({
-  engine,
-  folder,
-  inputs,
-  values,
-  signal,
-}: Job): Promise<Record<string, HostTensor>> {
-  const { config, weights } = await openComponent(folder, "vae", parseVaeConfig);
-  const decoder = new VideoDecoder(engine, config, weights, { tiling: values.tiling ?? false });
-  return { sample: await decoder.decode(need(inputs, "latents", 5), { signal }) };
+async function runDecoder(job: Job): Promise<Record<string, HostTensor>> {
+  const decoder = await openVae(job, VideoDecoder);
+  return { sample: await decoder.decode(need(job.inputs, "latents", 5), { signal: job.signal }) };
 }
 
-async function runTextEncoder({
-  engine,
-  folder,
-  inputs,
-  values,
-  signal,
-}: Job): Promise<Record<string, HostTensor>> {
+/** One half of the VAE; encoder and decoder are made from the same four things. */
+async function openVae<T>(
+  { engine, folder, values }: Job,
+  Half: new (...args: ConstructorParameters<typeof VideoDecoder>) => T,
+): Promise<T> {
+  const { config, weights } = await openComponent(folder, "vae", parseVaeConfig);
+  return new Half(engine, config, weights, { tiling: values.tiling ?? false });
+}
+
+async function runTextEncoder(job: Job): Promise<Record<string, HostTensor>> {
+  const { engine, folder, inputs, values, signal } = job;
   const { config, weights } = await openComponent(folder, "text_encoder", parseT5Config);
   const ids =
     values.prompt === undefined ? need(inputs, "input_ids", 2) : await promptIds(folder, values.prompt);
