@@ -20,6 +20,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   graph: [],
   weights: [],
   media: [],
+  hub: ["weights"],
   autodiff: ["graph"],
   nn: ["graph"],
   models: ["nn", "graph"],
@@ -29,11 +30,35 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   data: ["media", "weights"],
   distributed: ["types runtime"],
   train: ["autodiff", "models", "nn", "graph", "runtime", "diffusion", "data", "weights", "distributed"],
-  server: ["pipeline", "train", "media"],
+  server: ["pipeline", "train", "media", "hub"],
   web: ["types server"],
-  cli: ["graph", "weights", "media", "models", "diffusion", "runtime", "pipeline", "data", "train", "server"],
+  cli: [
+    "graph",
+    "weights",
+    "media",
+    "models",
+    "diffusion",
+    "runtime",
+    "pipeline",
+    "data",
+    "train",
+    "hub",
+    "server",
+  ],
   "errors.ts": [],
-  "index.ts": ["graph", "nn", "models", "weights", "media", "diffusion", "runtime", "pipeline", "train"],
+  "index.ts": [
+    "graph",
+    "nn",
+    "models",
+    "weights",
+    "media",
+    "diffusion",
+    "runtime",
+    "pipeline",
+    "train",
+    "data",
+    "hub",
+  ],
 };
 
 /** Where packages that tie us to one library may be imported. */
@@ -43,7 +68,7 @@ const packages: readonly { readonly name: RegExp; readonly layers: readonly stri
     name: /^(node-av|sharp|ffmpeg|fluent-ffmpeg|mediabunny|mp4box|mp4-muxer|webm-muxer|gifenc)/,
     layers: ["media"],
   },
-  { name: /^node:(child_process|net|dgram|tls|http|https|http2)$/, layers: ["distributed", "server"] },
+  { name: /^node:(child_process|net|dgram|tls|http|https|http2)$/, layers: ["distributed", "server", "hub"] },
 ];
 
 /** Folders that also run in a browser. */
