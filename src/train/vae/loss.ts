@@ -1,0 +1,123 @@
+/** @file What the VAE is trained to make small: errors of its pictures, and how far its latents are from normal. */
+// T frames, F latent frames, L latent channels, H and W height and width, h and w latent height and width
+import { ConfigError } from "../../errors.ts";
+import { abs, exp } from "../../graph/functions.ts";
+import { sameShape, showShape } from "../../graph/shape.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import { decodedFrames } from "../../models/vae/chunks.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
+import type { Scope } from "../../nn/scope.ts";
+import { decodeClip, encodeClip, latentShape, type Moments, sampleLatents } from "./codec.ts";
+
+/** What each term of the loss counts; a term of weight 0 is not built. */
+export type VaeLossWeights = {
+  /** Mean of |x - x̂| over all values of the clip. */
+  readonly l1: number;
+  /** Mean of (x - x̂)² over all values of the clip. */
+  readonly l2: number;
+  /** KL divergence from the standard normal, summed over the latents of a clip. */
+  readonly kl: number;
+  /** Perceptual distance of one frame; needs `VaeLossTerms.perceptual`. */
+  readonly perceptual: number;
+};
+
+/**
+ * Our choice: the weights of the released model are not known. Pixel errors are means and the divergence is a sum, so
+ * that a larger clip is held closer to normal; `kl` of latent diffusion's first stages is 1e-6 too.
+ */
+export const defaultVaeWeights: VaeLossWeights = { l1: 1, l2: 0, kl: 1e-6, perceptual: 0.1 };
+
+/** One clip as graph inputs. */
+export type VaeSample = {
+  /** Pixels `[T, 3, H, W]` in [-1, 1], T = 8k + 1; an image is T = 1. */
+  readonly clip: Tensor;
+  /** Standard normal `[F, L, h, w]`. */
+  readonly noise: Tensor;
+};
+
+/** Terms that need more than the clip: each makes a scalar. */
+export type VaeLossTerms = {
+  /** Distance of the reconstruction from the clip, both `[T, 3, H, W]`; see `perceptualTerm`. */
+  readonly perceptual?: (reconstruction: Tensor, clip: Tensor) => Tensor;
+  /** The term against the discriminator, its weight and gate included; see `adversarialTerm`. */
+  readonly adversarial?: (reconstruction: Tensor, supervised: Tensor, p: Scope) => Tensor;
+};
+
+/** Scalars as they are before their weights, except `adversarial`, which holds its weight and gate. */
+export type VaeLossParts = {
+  readonly l1: Tensor;
+  readonly kl: Tensor;
+  readonly l2?: Tensor;
+  readonly perceptual?: Tensor;
+  readonly adversarial?: Tensor;
+};
+
+export type VaeLoss = {
+  /** The weighted sum, to be differentiated. */
+  readonly loss: Tensor;
+  readonly parts: VaeLossParts;
+  /** Frames `[T, 3, H, W]` decoded from the sampled latents, not clamped. */
+  readonly reconstruction: Tensor;
+  readonly moments: Moments;
+};
+
+/**
+ * Loss of the VAE on one clip that goes through a single graph; a batch is several clips with their losses averaged.
+ * Declares what `encoder` and `decoder` have, under the checkpoint's keys.
+ * @throws ConfigError for a clip that is not 8k + 1 frames, sides that the VAE does not divide, or unfitting noise
+ */
+export function vaeLoss(
+  p: Scope,
+  { clip, noise }: VaeSample,
+  config: VaeConfig,
+  weights: Partial<VaeLossWeights> = {},
+  terms: VaeLossTerms = {},
+): VaeLoss {
+  checkSample(clip, noise, config);
+  const w = { ...defaultVaeWeights, ...weights };
+  const moments = encodeClip(p, clip, config);
+  const reconstruction = decodeClip(p, sampleLatents(moments, noise), config);
+  const error = clip.sub(reconstruction);
+  const l1 = abs(error).mean([0, 1, 2, 3]);
+  const l2 = w.l2 === 0 ? undefined : error.mul(error).mean([0, 1, 2, 3]);
+  const perceptual = w.perceptual === 0 ? undefined : terms.perceptual?.(reconstruction, clip);
+  const kl = klDivergence(moments);
+  const supervised = [
+    l1.mul(w.l1),
+    ...(l2 === undefined ? [] : [l2.mul(w.l2)]),
+    ...(perceptual === undefined ? [] : [perceptual.mul(w.perceptual)]),
+  ].reduce((sum, term) => sum.add(term));
+  const adversarial = terms.adversarial?.(reconstruction, supervised, p);
+  const loss = supervised.add(kl.mul(w.kl));
+  return {
+    loss: adversarial === undefined ? loss : loss.add(adversarial),
+    parts: { l1, kl, l2, perceptual, adversarial },
+    reconstruction,
+    moments,
+  };
+}
+
+/**
+ * ½ Σ (mean² + variance - 1 - log variance) over all latents of a clip: the divergence of the posterior from the
+ * standard normal in nats. Divided by the batch, which is one clip here.
+ */
+export function klDivergence({ mean, logVariance }: Moments): Tensor {
+  const perValue = mean.mul(mean).add(exp(logVariance)).sub(logVariance).sub(1);
+  return perValue.sum([0, 1, 2, 3]).mul(0.5);
+}
+
+function checkSample(clip: Tensor, noise: Tensor, config: VaeConfig): void {
+  const expected = latentShape(clip.shape, config);
+  const fits = expected.every(Number.isInteger);
+  if (!fits || decodedFrames(expected[0], config.temporalLevels) !== clip.dim(0))
+    throw new ConfigError(
+      `a clip to train the VAE on must be [${2 * 2 ** config.temporalLevels}k + 1, ${config.inChannels}, H, W] ` +
+        `with sides that are multiples of ${2 ** (config.channels.length - 1)}, so that as many frames come back, ` +
+        `got ${showShape(clip.shape)}`,
+    );
+  if (!sameShape(noise.shape, expected))
+    throw new ConfigError(
+      `the noise for a clip ${showShape(clip.shape)} must be ${showShape(expected)} like its latents, ` +
+        `got ${showShape(noise.shape)}`,
+    );
+}
