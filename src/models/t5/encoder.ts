@@ -1,4 +1,4 @@
-/** @file The T5 encoder, one segment a layer, so that only one layer's weights are ever widened at a time. */
+/** @file The T5 encoder: one segment a layer, so that only one layer's weights are ever widened at a time, or whole. */
 // B batch, S tokens, D width, H heads, K channels per head
 import { attention, geluTanh } from "../../graph/functions.ts";
 import { type Segment, traceSegment } from "../../graph/segment.ts";
@@ -46,6 +46,18 @@ const positionBias = layer((p, length: number, config: T5Config) => {
     .transpose([0, 3, 1, 2]);
 });
 
+/** The whole encoder as one graph, for training: `ids [B, S]`, int32 or int64, to states `[B, S, D]`. */
+export const t5Encode = layer((p, ids: Tensor, config: T5Config): Tensor => {
+  const bias = positionBias(biasTable(p), ids.dim(1), config);
+  let x = embedding(p.at("shared"), ids, config.vocabulary, config.width);
+  for (let i = 0; i < config.layers; i++) x = encoderLayer(p.at("encoder", "block", i), x, bias, config);
+  return rmsNorm(p.at("encoder", "final_layer_norm"), x, config.eps);
+});
+
+function biasTable(p: Scope): Scope {
+  return p.at("encoder", "block", 0, "layer", 0, "SelfAttention", "relative_attention_bias");
+}
+
 /** Traces every segment for `ids [batch, length]`; ids are int32. The last output is `[batch, length, width]`. */
 export function t5Segments(config: T5Config, batch: number, length: number): T5Segments {
   const state = [batch, length, config.width];
@@ -53,11 +65,10 @@ export function t5Segments(config: T5Config, batch: number, length: number): T5S
   const ids = { shape: [batch, length], dtype: "i32" as const };
   const embed = traceSegment("text embedding", { ids }, (inputs) => {
     const p = new Scope();
-    const table = p.at("encoder", "block", 0, "layer", 0, "SelfAttention", "relative_attention_bias");
     return {
       outputs: {
         x: embedding(p.at("shared"), inputs.ids, config.vocabulary, config.width),
-        bias: positionBias(table, length, config),
+        bias: positionBias(biasTable(p), length, config),
       },
       params: p.declared,
     };
