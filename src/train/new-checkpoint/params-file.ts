@@ -1,0 +1,68 @@
+/** @file The parameters of one part of a checkpoint as float32 in memory: read from its folder, written to it. */
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+import { WeightsError } from "../../errors.ts";
+import type { Shape } from "../../graph/shape.ts";
+import { floatsToBf16, floatsToF16 } from "../../weights/cast.ts";
+import { openWeights } from "../../weights/checkpoint.ts";
+import { readFloats } from "../../weights/read.ts";
+import { type TensorData, writeSafetensors } from "../../weights/write.ts";
+import type { ComponentName } from "./spec.ts";
+
+/** A parameter's values, row-major. */
+export type Param = { readonly shape: Shape; readonly data: Float32Array };
+
+/** Parameters by checkpoint key. */
+export type Params = ReadonlyMap<string, Param>;
+
+/** How parameters are stored. */
+export type ParamDType = "f32" | "bf16" | "f16";
+
+const encoders: Readonly<Record<ParamDType, (param: Param) => TensorData>> = {
+  f32: ({ shape, data }) => ({ dtype: "F32", shape, data }),
+  bf16: ({ shape, data }) => ({ dtype: "BF16", shape, data: floatsToBf16(data) }),
+  f16: ({ shape, data }) => ({ dtype: "F16", shape, data: floatsToF16(data) }),
+};
+
+/** The official file names. */
+const fileNames: Readonly<Record<ComponentName, string>> = {
+  text_encoder: "model.safetensors",
+  transformer: "diffusion_pytorch_model.safetensors",
+  vae: "diffusion_pytorch_model.safetensors",
+};
+
+/**
+ * Reads every tensor of a part of the checkpoint in `folder`, whatever dtype and however many files it is stored in.
+ * @throws WeightsError when the files are missing or broken, or hold something else than floats
+ */
+export async function readParams(folder: string, component: ComponentName): Promise<Params> {
+  const { tensors } = await openWeights(join(folder, component));
+  const params = new Map<string, Param>();
+  for (const [key, stored] of tensors)
+    params.set(key, { shape: stored.shape, data: await readFloats(stored) });
+  return params;
+}
+
+/**
+ * Writes a part of the checkpoint in `folder` as one file, which takes its place only when it is complete. The
+ * part's folder must exist.
+ * @throws WeightsError when the folder holds shards, which would go first, and when the system refuses
+ */
+export async function writeParams(
+  folder: string,
+  component: ComponentName,
+  params: Params,
+  dtype: ParamDType,
+): Promise<void> {
+  const file = join(folder, component, fileNames[component]);
+  const index = `${file}.index.json`;
+  if (
+    await access(index).then(
+      () => true,
+      () => false,
+    )
+  )
+    throw new WeightsError(`cannot write ${file}: ${index} points to shards; write to a folder of its own`);
+  const tensors = [...params].map(([key, param]) => [key, encoders[dtype](param)] as const);
+  await writeSafetensors(file, Object.fromEntries(tensors), { format: "pt" });
+}
