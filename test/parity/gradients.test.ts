@@ -9,28 +9,20 @@ import {
   noiseSchedule,
   parseSchedulerConfig,
 } from "../../src/diffusion/schedule.ts";
-import { abs, concat, exp, maximum, minimum } from "../../src/graph/functions.ts";
 import { toOnnx } from "../../src/graph/onnx.ts";
-import { constant, input, type Tensor } from "../../src/graph/tensor.ts";
+import { input, type Tensor } from "../../src/graph/tensor.ts";
 import { parseT5Config } from "../../src/models/t5/config.ts";
-import { encoderLayer } from "../../src/models/t5/encoder.ts";
-import { relativeBuckets } from "../../src/models/t5/relative-positions.ts";
-import { block } from "../../src/models/transformer/block.ts";
+import { t5Encode } from "../../src/models/t5/encoder.ts";
 import { parseTransformerConfig, type TransformerConfig } from "../../src/models/transformer/config.ts";
 import type { LatentSize } from "../../src/models/transformer/grid.ts";
 import { type Positions, positionsFor } from "../../src/models/transformer/positions/positions.ts";
 import { timestepFeatures } from "../../src/models/transformer/timestep.ts";
-import { embed, head } from "../../src/models/transformer/transformer.ts";
-import { causalConv } from "../../src/models/vae/causal-conv.ts";
-import { parseVaeConfig, type VaeConfig } from "../../src/models/vae/config.ts";
-import { decoderFront, decoderHead, decoderLevel } from "../../src/models/vae/decoder.ts";
-import { encoderHead, encoderLevel } from "../../src/models/vae/encoder.ts";
-import { toClip } from "../../src/models/vae/frames.ts";
-import { vaePass } from "../../src/models/vae/pass.ts";
-import { embedding, rmsNorm } from "../../src/nn/layers.ts";
+import { parseVaeConfig } from "../../src/models/vae/config.ts";
 import { Scope } from "../../src/nn/scope.ts";
 import { Engine } from "../../src/runtime/engine.ts";
 import type { HostTensor } from "../../src/runtime/protocol.ts";
+import { diffusionLoss } from "../../src/train/diffusion/loss.ts";
+import { vaeLoss } from "../../src/train/vae/loss.ts";
 import { openWeights } from "../../src/weights/checkpoint.ts";
 import { readFloats } from "../../src/weights/read.ts";
 import { readHeader } from "../../src/weights/safetensors.ts";
@@ -150,24 +142,18 @@ function scheduleOf(checkpoint: string): NoiseSchedule {
   return noiseSchedule(parseSchedulerConfig(json(join(recorded(checkpoint), name)), name));
 }
 
-/** The mean square of what the transformer makes wrong of the velocity. */
+/** The velocity loss of two samples. */
 function transformerStep(config: TransformerConfig, frames: number, schedule: NoiseSchedule): Step {
   const size = { frames, height: 6, width: 8 };
   const positions = positionsFor(config, size, config.maxTextLength);
   const feeds = transformerFeeds(config, size, schedule, positions);
-  const x: Record<string, Tensor> = inputsFor(feeds);
-  const noisy = x.latents.mul(x.signal).add(x.noise.mul(x.sigma));
-  const target = x.noise.mul(x.signal).sub(x.latents.mul(x.sigma));
+  const x = inputsFor(feeds);
+  const { latents, noise, signal, sigma, timestep, text, ...rest } = x;
+  const rotation = positions.rotary ? { cos: x.cos, sin: x.sin } : undefined;
   const p = new Scope();
-  const latents = x.image ? concat([noisy, x.image], 2) : noisy;
-  const arriving = { ...x, latents, text: x.text, timestep: x.timestep };
-  const { emb, ...start } = embed(p, arriving, config, positions.added.kind);
-  const rotation = positions.rotary ? { cos: x.cos, sin: x.sin } : null;
-  let streams = start;
-  for (let i = 0; i < config.layers; i++)
-    streams = block(p.at("transformer_blocks", i), streams, emb, rotation, config);
-  const wrong = head(p, streams.video, emb, config, size).sub(target);
-  return { loss: wrong.mul(wrong).mean([0, 1, 2, 3, 4]), params: p.declared, feeds };
+  const mixture = { latents, noise, signal, sigma };
+  const { loss } = diffusionLoss(p, { ...rest, ...mixture, timestep, text, rotation }, config);
+  return { loss, params: p.declared, feeds };
 }
 
 /** Two samples, at timesteps 999 (no signal is left) and 400. */
@@ -181,7 +167,7 @@ function transformerFeeds(
   const latents = [2, size.frames, config.outChannels, size.height, size.width];
   const rate = (of: (alphaBar: number) => number) =>
     f32(
-      [2, 1, 1, 1, 1],
+      [2],
       Float32Array.from(times, (t) => of(alphaBarAt(schedule, t))),
     );
   const features = (values: number[], width: number) => f32([2, width], timestepFeatures(values, width));
@@ -203,68 +189,38 @@ function transformerFeeds(
 }
 
 /**
- * mean |decode(z) - x| + 1e-4 KL for z drawn from the posterior of nine frames. The encoder takes them, and the decoder
- * their three latent frames, as one chunk, here as in the reference.
+ * The loss of nine frames with a KL weight of 1e-4, so that its gradient counts. The encoder takes the frames, and the
+ * decoder their three latent frames, as one chunk in the reference too.
  */
 function vaeStep(): Step & { readonly kl: Tensor } {
   const config = parseVaeConfig(json(join(recorded("t2v-rope"), "vae/config.json")), "config.json");
-  const { latentChannels } = config;
-  const feeds = {
-    clip: filled([1, 3, 9, 16, 24], 2000, 2),
-    noise: filled([1, latentChannels, 3, 2, 3], 2001),
-  };
-  const { clip, noise } = inputsFor(feeds);
+  const channels = config.latentChannels;
+  const feeds = { clip: filled([3, 9, 16, 24], 2000, 2), noise: filled([channels, 3, 2, 3], 2001) };
+  const x = inputsFor(feeds);
+  const [clip, noise] = [x.clip, x.noise].map((t) => t.transpose([1, 0, 2, 3]));
   const p = new Scope();
-  const frames = clip.reshape([3, 9, 16, 24]).transpose([1, 0, 2, 3]);
-  const moments = encode(p.at("encoder"), frames, config); // [3, 2L, 2, 3]
-  const mean = moments.slice(1, 0, latentChannels);
-  const logVariance = minimum(maximum(moments.slice(1, latentChannels), -30), 20);
-  const drawn = noise.reshape([latentChannels, 3, 2, 3]).transpose([1, 0, 2, 3]);
-  const z = mean.add(exp(logVariance.mul(0.5)).mul(drawn));
-  const kl = mean.mul(mean).add(exp(logVariance)).sub(1).sub(logVariance).sum([0, 1, 2, 3]).mul(0.5);
-  const wrong = abs(decode(p.at("decoder"), z, config).sub(frames)).mean([0, 1, 2, 3]);
-  return { loss: wrong.add(kl.mul(1e-4)), kl, params: p.declared, feeds };
+  const { loss, parts } = vaeLoss(p, { clip, noise }, config, { kl: 1e-4 });
+  return { loss, kl: parts.kl, params: p.declared, feeds };
 }
 
-const whole = { frames: 0, height: 0, width: 0, continues: false, keeps: false, block: 1 };
-
-function encode(p: Scope, frames: Tensor, config: VaeConfig): Tensor {
-  const pass = vaePass(config, whole, null);
-  let x = causalConv(p.at("conv_in"), toClip(frames, 1), config.channels[0], pass.caches);
-  for (let index = 0; index < config.channels.length; index++) x = encoderLevel(p, x, index, config, pass);
-  return encoderHead(p, x, config, pass);
+/** The mean square distance of the text encoder's states from hashed ones. */
+function t5Step(): Step {
+  const config = parseT5Config(json(join(recorded("t2v-rope"), "text_encoder/config.json")), "config.json");
+  const feeds = {
+    ids: { dtype: "i32", shape: [2, 12], data: Int32Array.from(ids.flat()) } as const,
+    target: filled([2, 12, config.width], 3000),
+  };
+  const x = inputsFor(feeds);
+  const p = new Scope();
+  const wrong = t5Encode(p, x.ids, config).sub(x.target);
+  return { loss: wrong.mul(wrong).mean([0, 1, 2]), params: p.declared, feeds };
 }
 
-function decode(p: Scope, latents: Tensor, config: VaeConfig): Tensor {
-  const pass = vaePass(config, whole, latents);
-  let x = decoderFront(p, latents, config, pass, 1);
-  for (let index = 0; index < config.channels.length; index++) x = decoderLevel(p, x, index, config, pass);
-  return decoderHead(p, x, config, pass);
-}
-
-/** Two rows of tokens, the first one padded; as the pipeline does, nothing masks the padding. */
+/** Two rows of tokens, the first one padded; as in the reference, nothing masks the padding. */
 const ids = [
   [5, 9, 33, 2, 61, 1, 0, 0, 0, 0, 0, 0],
   [799, 9, 9, 120, 640, 7, 3, 71, 33, 500, 28, 1],
 ];
-
-/** The mean square distance of the encoder's states from hashed ones. */
-function t5Step(): Step {
-  const config = parseT5Config(json(join(recorded("t2v-rope"), "text_encoder/config.json")), "config.json");
-  const feeds = { target: filled([2, 12, config.width], 3000) };
-  const { target } = inputsFor(feeds);
-  const p = new Scope();
-  const table = p.at("encoder", "block", 0, "layer", 0, "SelfAttention", "relative_attention_bias");
-  const buckets = constant(relativeBuckets(12, config), [12, 12], "i32");
-  const bias = embedding(table, buckets, config.buckets, config.heads)
-    .reshape([1, 12, 12, config.heads])
-    .transpose([0, 3, 1, 2]);
-  const tokens = constant(Int32Array.from(ids.flat()), [2, 12], "i32");
-  let x = embedding(p.at("shared"), tokens, config.vocabulary, config.width);
-  for (let i = 0; i < config.layers; i++) x = encoderLayer(p.at("encoder", "block", i), x, bias, config);
-  const wrong = rmsNorm(p.at("encoder", "final_layer_norm"), x, config.eps).sub(target);
-  return { loss: wrong.mul(wrong).mean([0, 1, 2]), params: p.declared, feeds };
-}
 
 /** Tensors with fewer elements are recorded whole, others at 64 places. */
 const WHOLE = 2000;
