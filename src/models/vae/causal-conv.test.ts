@@ -94,7 +94,8 @@ test.each([[[3, 2, 2]], [[2, 2, 2]], [[1, 1, 1, 1]], [[9, 8]], [[1, 3, 1, 4]]])(
 );
 
 test("an odd number of frames begins with a lone one", () => {
-  expect([1, 2, 3, 5, 8, 9, 10, 11].map(groupSizes)).toEqual([
+  const medium = 1 << 20;
+  expect([1, 2, 3, 5, 8, 9, 10, 11].map((frames) => groupSizes(frames, medium))).toEqual([
     [1],
     [2],
     [1, 2],
@@ -104,6 +105,12 @@ test("an odd number of frames begins with a lone one", () => {
     [4, 4, 2],
     [1, 4, 4, 2],
   ]);
+});
+
+test("small frames go sixteen at a time, large ones two", () => {
+  expect(groupSizes(49, 1 << 12)).toEqual([1, 16, 16, 16]);
+  expect(groupSizes(31, 1 << 12)).toEqual([1, 16, 8, 4, 2]);
+  expect(groupSizes(5, 1 << 24)).toEqual([1, 2, 2]);
 });
 
 test("a frame changes no latent before its own, with norms that do not look across frames", async () => {

@@ -1,6 +1,6 @@
 /** @file The causal 3-D convolution: what a frame becomes depends on frames before it, never on later ones. */
 // n frames of a group, O output and I input channels, H and W height and width, m products of a fast filter
-import { after, concat, conv, pad } from "../../graph/functions.ts";
+import { after, concat, conv } from "../../graph/functions.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { layer, type Scope } from "../../nn/scope.ts";
 import { type Clip, paddedChannels } from "./frames.ts";
@@ -66,7 +66,7 @@ function kernelsOf(p: Scope, { groups, channels, block }: Clip, out: number): Ke
 function convolveGroup(x: Tensor, before: Before, kernels: Kernels, block: number): Tensor {
   const frames = x.dim(0);
   if (frames === 1) return before === null ? standing(x, kernels, block) : direct(x, before, kernels, block);
-  return filtered(x, before, fastFilters[frames as 2 | 4], kernels, block);
+  return filtered(x, before, fastFilters[frames], kernels, block);
 }
 
 /** The first frame of a clip: all three taps see the same frame, so their kernels add up. */
@@ -106,11 +106,18 @@ function filtered(
   const mixedKernels = matrix(filter.kernel)
     .matmul(rows)
     .reshape([products * out, inner, 3, 3]);
-  const onSecond = pad(bias, [out], [(products - 2) * out]);
-  const convolved = conv(mixes, mixedKernels, onSecond, { ...BORDER, block, groups: products });
+  const biases = matrix(carriers(filter))
+    .matmul(bias.reshape([1, out]))
+    .reshape([products * out]);
+  const convolved = conv(mixes, mixedKernels, biases, { ...BORDER, block, groups: products });
   return matrix(filter.output)
     .matmul(convolved.reshape([products, -1]))
     .reshape([frames, out, height, width]);
+}
+
+/** A column that picks the products which carry the bias: together they enter every output once. */
+function carriers({ kernel }: FastFilter): Matrix {
+  return kernel.map((taps) => [taps[0] === taps[1] && taps[1] === taps[2] ? 1 : 0]);
 }
 
 /** The input matrix for a group that begins a clip: its first frame stands for the two frames before it too. */

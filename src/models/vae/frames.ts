@@ -22,13 +22,15 @@ export type Clip = {
  */
 const LARGE_FRAME = 1 << 23;
 
+/** Elements of a frame, 1 MiB as float32, up to which sixteen frames are worked on at once: fewer and larger steps. */
+const SMALL_FRAME = 1 << 18;
+
 /** How many frames each group holds: a lone first frame where their number is odd, then as many as filters take. */
-export function groupSizes(frames: number, frameElements = 0): number[] {
-  const most = frameElements > LARGE_FRAME ? 2 : 4;
+export function groupSizes(frames: number, frameElements: number): number[] {
+  const most = frameElements > LARGE_FRAME ? 2 : frameElements > SMALL_FRAME ? 4 : 16;
   const sizes = frames % 2 === 1 ? [1] : [];
   let rest = frames - sizes.length;
-  for (; rest >= most; rest -= most) sizes.push(most);
-  if (rest > 0) sizes.push(rest);
+  for (let size = most; size >= 2; size /= 2) for (; rest >= size; rest -= size) sizes.push(size);
   return sizes;
 }
 
@@ -73,7 +75,9 @@ export function toClip(frames: Tensor, block: number): Clip {
   const missing = paddedChannels(channels, block) - channels;
   const padded = missing === 0 ? frames : pad(frames, [0, 0, 0, 0], [0, missing, 0, 0]);
   let at = 0;
-  const groups = groupSizes(count).map((n) => toBlocks(padded.slice(0, at, (at += n)), block));
+  const groups = groupSizes(count, (channels + missing) * height * width).map((n) =>
+    toBlocks(padded.slice(0, at, (at += n)), block),
+  );
   return {
     groups: groups.map((group) => group.reshape([-1, channels + missing, height, width])),
     channels,

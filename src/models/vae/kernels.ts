@@ -10,57 +10,81 @@ export type Matrix = readonly (readonly number[])[];
 /**
  * Minimal filtering over time (Winograd 1980; Lavin and Gray 2016): n outputs of a filter of 3 taps from m = n + 2
  * products instead of 3n. Frames are mixed by `input` (m x (n + 2)), kernels by `kernel` (m x 3), products by
- * `output` (n x m). The second product enters every output with weight 1, so it carries the bias.
+ * `output` (n x m).
  */
 export type FastFilter = { readonly input: Matrix; readonly kernel: Matrix; readonly output: Matrix };
 
 const third = 4 / 3;
 
-/** Filters by the number of frames they make; the one for four uses the points 0, 1, -1, 1/2, -2 and infinity. */
-export const fastFilters: Readonly<Record<2 | 4, FastFilter>> = {
-  2: {
-    input: [
-      [1, 0, -1, 0],
-      [0, 1, 1, 0],
-      [0, -1, 1, 0],
-      [0, -1, 0, 1],
-    ],
-    kernel: [
-      [1, 0, 0],
-      [0.5, 0.5, 0.5],
-      [0.5, -0.5, 0.5],
-      [0, 0, 1],
-    ],
-    output: [
-      [1, 1, 1, 0],
-      [0, 1, -1, 1],
-    ],
-  },
-  4: {
-    input: [
-      [1, -1.5, -2, 1.5, 1, 0],
-      [0, -third, third / 2, 2.5 * third, third, 0],
-      [0, -third, 2.5 * third, -third / 2, -third, 0],
-      [0, 3.2 * third, 1.6 * third, -3.2 * third, -1.6 * third, 0],
-      [0, 0.2 * third, -0.4 * third, -0.2 * third, 0.4 * third, 0],
-      [0, 1, -1.5, -2, 1.5, 1],
-    ],
-    kernel: [
-      [1, 0, 0],
-      [0.25, 0.25, 0.25],
-      [0.25, -0.25, 0.25],
-      [0.5, 0.25, 0.125],
-      [0.125, -0.25, 0.5],
-      [0, 0, 1],
-    ],
-    output: [
-      [1, 1, 1, 1, 1, 0],
-      [0, 1, -1, 0.5, -2, 0],
-      [0, 1, 1, 0.25, 4, 0],
-      [0, 1, -1, 0.125, -8, 1],
-    ],
-  },
+/** The filter for two frames. */
+const two: FastFilter = {
+  input: [
+    [1, 0, -1, 0],
+    [0, 1, 1, 0],
+    [0, -1, 1, 0],
+    [0, -1, 0, 1],
+  ],
+  kernel: [
+    [1, 0, 0],
+    [0.5, 0.5, 0.5],
+    [0.5, -0.5, 0.5],
+    [0, 0, 1],
+  ],
+  output: [
+    [1, 1, 1, 0],
+    [0, 1, -1, 1],
+  ],
 };
+
+/** The filter for four frames, from the points 0, 1, -1, 1/2, -2 and infinity. */
+const four: FastFilter = {
+  input: [
+    [1, -1.5, -2, 1.5, 1, 0],
+    [0, -third, third / 2, 2.5 * third, third, 0],
+    [0, -third, 2.5 * third, -third / 2, -third, 0],
+    [0, 3.2 * third, 1.6 * third, -3.2 * third, -1.6 * third, 0],
+    [0, 0.2 * third, -0.4 * third, -0.2 * third, 0.4 * third, 0],
+    [0, 1, -1.5, -2, 1.5, 1],
+  ],
+  kernel: [
+    [1, 0, 0],
+    [0.25, 0.25, 0.25],
+    [0.25, -0.25, 0.25],
+    [0.5, 0.25, 0.125],
+    [0.125, -0.25, 0.5],
+    [0, 0, 1],
+  ],
+  output: [
+    [1, 1, 1, 1, 1, 0],
+    [0, 1, -1, 0.5, -2, 0],
+    [0, 1, 1, 0.25, 4, 0],
+    [0, 1, -1, 0.125, -8, 1],
+  ],
+};
+
+/** Filters by the number of frames they make. */
+export const fastFilters: Readonly<Record<number, FastFilter>> = {
+  2: two,
+  4: four,
+  8: repeated(four, 2),
+  16: repeated(four, 4),
+};
+
+/** A filter for frames that follow one another, several times over, so that many small frames are one piece of work. */
+function repeated({ input, kernel, output }: FastFilter, times: number): FastFilter {
+  const [frames, products] = [output.length, input.length];
+  const blocks = Array.from({ length: times }, (_, i) => i);
+  const zeros = (count: number): number[] => Array(count).fill(0);
+  return {
+    input: blocks.flatMap((i) =>
+      input.map((row) => [...zeros(frames * i), ...row, ...zeros(frames * (times - 1 - i))]),
+    ),
+    kernel: blocks.flatMap(() => kernel),
+    output: blocks.flatMap((i) =>
+      output.map((row) => [...zeros(products * i), ...row, ...zeros(products * (times - 1 - i))]),
+    ),
+  };
+}
 
 /** A small float matrix as a constant. */
 export function matrix(rows: Matrix): Tensor {

@@ -59,11 +59,12 @@ function channelMeans(clip: Clip, of: (x: Tensor) => Tensor): Tensor {
   const parts = clip.groups.map((group) => {
     const [n, channels, height, width] = group.shape;
     const { block } = clip;
-    const rows = of(group)
-      .reshape([n * (channels / block) * height, width, block])
-      .mean([1]);
-    return rows
-      .reshape([n, channels / block, height, block])
+    // Without blocks a last axis of length 1 would send the engine down a path that is five times slower.
+    const inBlock = block === 1 ? [] : [block];
+    return of(group)
+      .reshape([n * (channels / block) * height, width, ...inBlock])
+      .mean([1])
+      .reshape([n, channels / block, height, ...inBlock])
       .mean([0, 2])
       .reshape([channels])
       .mul(n / total);

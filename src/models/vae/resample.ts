@@ -129,7 +129,8 @@ function doubleTime(clip: Clip): Clip {
   return regroup({ ...clip, groups });
 }
 
-/** A group of four as two of two, so that doubling gives groups of at most four. */
+/** A group as two of half its size, so that doubling makes no group larger. */
 function halves(x: Tensor): Tensor[] {
-  return x.dim(0) > 2 ? [x.slice(0, 0, 2), x.slice(0, 2)] : [x];
+  const half = x.dim(0) / 2;
+  return half > 1 ? [x.slice(0, 0, half), x.slice(0, half)] : [x];
 }
