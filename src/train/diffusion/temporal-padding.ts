@@ -1,0 +1,25 @@
+/** @file Latent frames for temporal patches: the first one repeated until the patches come out even. */
+import { concat } from "../../graph/functions.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+
+/** How often the first latent frame is repeated before `frames` frames, 0 to patchT - 1. */
+export function repeatedFrames(frames: number, patchT: number | null): number {
+  const patch = patchT ?? 1;
+  return (patch - (frames % patch)) % patch;
+}
+
+/**
+ * Latents `[B, F, ...]` with the first frame repeated at the front until F divides into temporal patches. An image
+ * becomes a clip of one patch. Conditioning latents are padded alike.
+ */
+export function padFront(latents: Tensor, patchT: number | null): Tensor {
+  const count = repeatedFrames(latents.dim(1), patchT);
+  const first = latents.slice(1, 0, 1);
+  return concat([...Array<Tensor>(count).fill(first), latents], 1);
+}
+
+/** The inverse of `padFront`: the last `frames` frames. */
+export function dropFront(padded: Tensor, frames: number): Tensor {
+  const count = padded.dim(1) - frames;
+  return count === 0 ? padded : padded.slice(1, count);
+}
