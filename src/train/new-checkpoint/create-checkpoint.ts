@@ -6,6 +6,7 @@ import { ConfigError } from "../../errors.ts";
 import { parseT5Config } from "../../models/t5/config.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { parseVaeConfig } from "../../models/vae/config.ts";
+import { fileError } from "../../weights/file.ts";
 import { textEncoderParams, transformerParams, vaeParams } from "./declared-params.ts";
 import { type InitialOptions, initialWeights } from "./initial-weights.ts";
 import { type Params, writeParams } from "./params-file.ts";
@@ -16,7 +17,7 @@ import { tokenizerFiles } from "./tokenizer-files.ts";
  * Writes a checkpoint that `textToVideo` and the reference's `from_pretrained` open. The folder appears in one step
  * when all of it is written; its parent must exist. Weights are float32.
  * @throws ConfigError when something stands at `folder`, and for sizes that do not fit together
- * @throws WeightsError when the system refuses to write
+ * @throws WeightsError when the system refuses to write; nothing is left behind then
  */
 export async function createCheckpoint(
   folder: string,
@@ -40,7 +41,7 @@ export async function createCheckpoint(
     await rename(draft, target);
   } catch (cause) {
     await rm(draft, { recursive: true, force: true }).catch(() => {});
-    throw cause;
+    throw fileError("create a checkpoint", dirname(target), cause);
   }
 }
 

@@ -37,7 +37,7 @@ const perInput = (shape: Shape) => ({ std: 1 / Math.sqrt(fanIn(shape)) });
  * | T5 token embedding | normal, 1 | T5 (Raffel et al. 2020), as everything of the text encoder |
  * | T5 queries | normal, (width · headDim)^-½ | takes the place of a scale on the scores |
  * | T5 other matrices | normal, fanIn^-½ | |
- * | T5 relative positions | normal, width^-½ = (heads · headDim)^-½ | |
+ * | T5 relative positions | normal, (heads · headDim)^-½ | which is width^-½ in released models |
  * | modulation of blocks and head | 0 | gates are 0, so every block starts as the identity (DiT) |
  * | transformer `proj_out` | 0 | the first prediction is 0, the mean of the target (DiT) |
  * | transformer other matrices, patches | normal, Xavier | keeps the variance whatever the width |

@@ -99,10 +99,11 @@ function schedulerConfig({ scheduler }: CheckpointSpec) {
   };
 }
 
+// classifier_dropout and initializer_factor are left to their defaults: the reference takes 0 and 1 for integers,
+// which it refuses there, and JSON written here has no 0.0.
 function textEncoderConfig({ textEncoder }: CheckpointSpec, vocabulary: number) {
   return {
     architectures: ["T5EncoderModel"],
-    classifier_dropout: 0,
     d_ff: textEncoder.hidden,
     d_kv: textEncoder.headDim,
     d_model: textEncoder.width,
@@ -111,7 +112,6 @@ function textEncoderConfig({ textEncoder }: CheckpointSpec, vocabulary: number) 
     dropout_rate: 0.1,
     eos_token_id: 1,
     feed_forward_proj: "gated-gelu",
-    initializer_factor: 1,
     is_encoder_decoder: false,
     is_gated_act: true,
     layer_norm_epsilon: 1e-6,
