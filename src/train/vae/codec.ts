@@ -1,8 +1,9 @@
-/** @file The VAE over a whole clip in one graph, as training needs it: encode, sample, decode. */
+/** @file The VAE over a clip in one graph, as training needs it: encode, sample, decode. */
 // T frames, F latent frames, L latent channels, H and W height and width, h and w latent height and width
-import { exp, maximum, minimum } from "../../graph/functions.ts";
+import { concat, exp, maximum, minimum } from "../../graph/functions.ts";
 import type { Tensor } from "../../graph/tensor.ts";
-import { causalConv } from "../../models/vae/causal-conv.ts";
+import { type Caches, causalConv } from "../../models/vae/causal-conv.ts";
+import { chunkLengths, DECODE_CHUNK, ENCODE_CHUNK } from "../../models/vae/chunks.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import { decoderFront, decoderHead, decoderLevel } from "../../models/vae/decoder.ts";
 import { encoderHead, encoderLevel } from "../../models/vae/encoder.ts";
@@ -26,16 +27,16 @@ const BLOCK = 1;
 
 /**
  * Frames `[T, 3, H, W]` in [-1, 1], T = 4k + 1, to the moments of F = k + 1 latents; declares what `encoder` has.
- * The whole clip is one chunk: group norms take their statistics over all of its frames, while the pipeline's encoder
- * takes them over each of its chunks.
+ * Cut into the chunks that the pipeline encodes in, so that group norms see in training what they see afterwards.
  */
 export function encodeClip(p: Scope, frames: Tensor, config: VaeConfig): Moments {
   const encoder = p.at("encoder");
-  const pass = wholeClip(config, frames, null);
-  let x = causalConv(encoder.at("conv_in"), toClip(frames, BLOCK), config.channels[0], pass.caches);
-  for (let level = 0; level < config.channels.length; level++)
-    x = encoderLevel(encoder, x, level, config, pass);
-  const moments = encoderHead(encoder, x, config, pass);
+  const moments = inChunks(frames, ENCODE_CHUNK, config, false, (chunk, pass) => {
+    let x = causalConv(encoder.at("conv_in"), toClip(chunk, BLOCK), config.channels[0], pass.caches);
+    for (let level = 0; level < config.channels.length; level++)
+      x = encoderLevel(encoder, x, level, config, pass);
+    return encoderHead(encoder, x, config, pass);
+  });
   const logVariance = moments.slice(1, config.latentChannels);
   return {
     mean: moments.slice(1, 0, config.latentChannels),
@@ -49,16 +50,17 @@ export function sampleLatents({ mean, logVariance }: Moments, noise: Tensor): Te
 }
 
 /**
- * Latents `[F, L, h, w]`, not scaled, to frames `[4F - 3, 3, 8h, 8w]`; declares what `decoder` has. F must be odd for
- * that: an even number of latents is a chunk inside of a clip to the reference and decodes to 4F frames.
+ * Latents `[F, L, h, w]`, not scaled, to frames `[4F - 3, 3, 8h, 8w]`, in the pipeline's chunks; declares what
+ * `decoder` has. F must be odd: an even number of latents decodes to 4F frames in the reference.
  */
 export function decodeClip(p: Scope, latents: Tensor, config: VaeConfig): Tensor {
   const decoder = p.at("decoder");
-  const pass = wholeClip(config, latents, latents);
-  let x = decoderFront(decoder, latents, config, pass, BLOCK);
-  for (let level = 0; level < config.channels.length; level++)
-    x = decoderLevel(decoder, x, level, config, pass);
-  return decoderHead(decoder, x, config, pass);
+  return inChunks(latents, DECODE_CHUNK, config, true, (chunk, pass) => {
+    let x = decoderFront(decoder, chunk, config, pass, BLOCK);
+    for (let level = 0; level < config.channels.length; level++)
+      x = decoderLevel(decoder, x, level, config, pass);
+    return decoderHead(decoder, x, config, pass);
+  });
 }
 
 /** Key of the kernel that makes the pixels: what the adversarial term is balanced at. */
@@ -71,9 +73,28 @@ export function latentShape([frames, , height, width]: readonly number[], config
   return [latentFrames, config.latentChannels, height / ratio, width / ratio];
 }
 
-/** A pass without a chunk before or after it. */
-function wholeClip(config: VaeConfig, x: Tensor, guide: Tensor | null): Pass {
+/** Applies `code` to chunks of `size` frames one after the other, each with the caches that the one before it left. */
+function inChunks(
+  x: Tensor,
+  size: number,
+  config: VaeConfig,
+  guided: boolean,
+  code: (chunk: Tensor, pass: Pass) => Tensor,
+): Tensor {
   const [frames, , height, width] = x.shape;
-  const call = { frames, height, width, continues: false, keeps: false, block: BLOCK };
-  return vaePass(config, call, guide);
+  const lengths = chunkLengths(frames, size);
+  const results: Tensor[] = [];
+  let left: Caches["after"] | null = null;
+  let start = 0;
+  for (const [i, length] of lengths.entries()) {
+    const chunk = x.slice(0, start, (start += length));
+    const keeps = i < lengths.length - 1;
+    const call = { frames: length, height, width, continues: false, keeps, block: BLOCK };
+    const pass = vaePass(config, call, guided ? chunk : null);
+    const before: Caches["after"] | null = left;
+    const caches: Caches = { ...pass.caches, before: before && ((path) => before.get(path)!) };
+    results.push(code(chunk, { ...pass, caches }));
+    left = caches.after;
+  }
+  return concat(results, 0);
 }
