@@ -7,8 +7,8 @@ import { type DropoutDraw, kept } from "./text-dropout.ts";
 
 /**
  * How the conditioning latents are scaled: by the VAE's scaling factor like all others ("scaled", CogVideoX 1.0), not
- * at all ("raw", the 1.5 models as they were trained), or by its reciprocal ("inverted", 1.5 as other implementations
- * run it).
+ * at all ("raw", the 1.5 models as they were trained; image-to-video calls it "unscaled"), or by its reciprocal
+ * ("inverted", 1.5 as other implementations run it).
  */
 export type ConditionScale = "scaled" | "raw" | "inverted";
 
