@@ -19,29 +19,53 @@ export type Crop = {
   readonly right: number;
 };
 
-/**
- * Rows for text followed by video. Text rows are cos = 1, sin = 0: text is never rotated.
- * A head's channels divide into t (1/4), y (3/8) and x (3/8), in this order; angles are position · 10000^(-2j / d).
- */
+/** The coordinate of text tokens, which are not rotated. */
+export const TEXT = -1;
+
+/** Rows for text followed by video. */
 export function rotaryRows(grid: Grid, axes: Coordinates, textLength: number, headDim: number): RotaryRows {
-  const tables = [
-    angleTable(axes.t, headDim / 4),
-    angleTable(axes.y, (headDim / 8) * 3),
-    angleTable(axes.x, (headDim / 8) * 3),
+  return rotaryRowsAt(tokenCoordinates(grid, axes, textLength), headDim);
+}
+
+/** Coordinates token by token: `textLength` times `TEXT`, then the video in the order of its tokens. */
+export function tokenCoordinates(grid: Grid, axes: Coordinates, textLength: number): Coordinates {
+  const tokens = textLength + grid.frames * grid.height * grid.width;
+  const [t, y, x] = [0, 1, 2].map(() => new Float32Array(tokens).fill(TEXT));
+  let at = textLength;
+  for (let k = 0; k < grid.frames; k++)
+    for (let j = 0; j < grid.height; j++)
+      for (let i = 0; i < grid.width; i++) {
+        t[at] = axes.t[k];
+        y[at] = axes.y[j];
+        x[at++] = axes.x[i];
+      }
+  return { t, y, x };
+}
+
+/**
+ * Rows for one token after the other, each at coordinates of its own. Text rows are cos = 1, sin = 0.
+ * A head's channels divide into t (1/4), y (3/8) and x (3/8), in this order; angles are position · 10000^(-2j / d), in
+ * float32 as the reference computes them.
+ */
+export function rotaryRowsAt({ t, y, x }: Coordinates, headDim: number): RotaryRows {
+  const axes = [
+    { positions: t, frequencies: frequenciesOf(headDim / 4) },
+    { positions: y, frequencies: frequenciesOf((headDim / 8) * 3) },
+    { positions: x, frequencies: frequenciesOf((headDim / 8) * 3) },
   ];
   const half = headDim / 2;
-  const tokens = textLength + grid.frames * grid.height * grid.width;
-  const cos = new Float32Array(tokens * half).fill(1, 0, textLength * half);
-  const sin = new Float32Array(tokens * half);
-  let at = textLength * half;
-  for (let t = 0; t < grid.frames; t++)
-    for (let y = 0; y < grid.height; y++)
-      for (let x = 0; x < grid.width; x++)
-        for (const [axis, index] of [t, y, x].entries())
-          for (const angle of tables[axis][index]) {
-            cos[at] = Math.cos(angle);
-            sin[at++] = Math.sin(angle);
-          }
+  const cos = new Float32Array(t.length * half).fill(1);
+  const sin = new Float32Array(t.length * half);
+  for (let token = 0; token < t.length; token++) {
+    if (t[token] === TEXT) continue;
+    let at = token * half;
+    for (const { positions, frequencies } of axes)
+      for (const frequency of frequencies) {
+        const angle = Math.fround(Math.fround(positions[token]) * frequency);
+        cos[at] = Math.cos(angle);
+        sin[at++] = Math.sin(angle);
+      }
+  }
   return { cos, sin };
 }
 
@@ -93,12 +117,9 @@ function linspace(start: number, end: number, count: number): Float32Array {
   );
 }
 
-/** Angles by position and channel pair, in float32 as the reference computes them. */
-function angleTable(positions: ArrayLike<number>, channels: number): Float32Array[] {
-  const frequencies = Float32Array.from({ length: channels / 2 }, (_, j) =>
+/** 10000^(-2j / channels) for every channel pair. */
+function frequenciesOf(channels: number): Float32Array {
+  return Float32Array.from({ length: channels / 2 }, (_, j) =>
     Math.fround(1 / Math.fround(10000 ** Math.fround((2 * j) / channels))),
-  );
-  return Array.from(positions, (position) =>
-    frequencies.map((frequency) => Math.fround(position) * frequency),
   );
 }
