@@ -126,13 +126,15 @@ function placeOne(random: RandomSource, composition: Composition, camera: Camera
 
 /** Tries places until the two are apart; where that fails, small ones with short paths in a half of the frame each. */
 function placeTwo(random: RandomSource, first: Composition, second: Composition): SceneObject[] {
-  for (let attempt = 0; attempt < 60; attempt++) {
-    const size = () => (attempt < 30 ? random.pick(sizeNames) : "small");
-    const pair = [first, second].map((composition) =>
-      place(random, { composition, size: size(), travel: "two", camera: "still" }),
+  let wanted: Size[] = [];
+  for (let attempt = 0; attempt < 100; attempt++) {
+    // The same sizes for a while, as large ones need more tries to come apart.
+    if (attempt % 25 === 0)
+      wanted = attempt < 50 ? [random.pick(sizeNames), random.pick(sizeNames)] : ["small", "small"];
+    const [a, b] = [first, second].map((composition, i) =>
+      place(random, { composition, size: wanted[i], travel: "two", camera: "still" }),
     );
-    if (pair[0] !== undefined && pair[1] !== undefined && areApart(pair[0], pair[1]))
-      return [pair[0], pair[1]];
+    if (a !== undefined && b !== undefined && areApart(a, b)) return [a, b];
   }
   const left = random.chance(0.5);
   return [first, second].map((composition, i) => ({
