@@ -1,0 +1,37 @@
+/** @file Brings a picture of any size and shape to the size of a clip. */
+import type { RgbImage } from "./read.ts";
+import { type PixelSize, resizeLanczos } from "./resize.ts";
+
+/**
+ * How a picture of another shape is brought to the clip's: "crop" fills the clip and cuts what sticks out at both
+ * sides alike, "pad" shows all of it on black, "stretch" pulls it into shape, as the reference's pipelines do.
+ */
+export const fits = ["crop", "pad", "stretch"] as const;
+/** One of `fits`. */
+export type Fit = (typeof fits)[number];
+
+/** The picture at `size`, resampled by `resizeLanczos`. */
+export function fitImage(image: RgbImage, size: PixelSize, fit: Fit): RgbImage {
+  if (fit === "stretch") return resizeLanczos(image, size);
+  const [across, down] = [size.width / image.width, size.height / image.height];
+  const scale = fit === "crop" ? Math.max(across, down) : Math.min(across, down);
+  const scaled = resizeLanczos(image, {
+    width: Math.max(1, Math.round(image.width * scale)),
+    height: Math.max(1, Math.round(image.height * scale)),
+  });
+  return centred(scaled, size);
+}
+
+/** The picture in the middle of a black one of another size; what does not fit is cut off. */
+function centred(image: RgbImage, { width, height }: PixelSize): RgbImage {
+  if (image.width === width && image.height === height) return image;
+  const rgb = new Uint8Array(width * height * 3);
+  const left = Math.floor((width - image.width) / 2);
+  const top = Math.floor((height - image.height) / 2);
+  const visible = Math.min(width, image.width) * 3;
+  for (let y = Math.max(0, top); y < Math.min(height, top + image.height); y++) {
+    const from = ((y - top) * image.width + Math.max(0, -left)) * 3;
+    rgb.set(image.rgb.subarray(from, from + visible), (y * width + Math.max(0, left)) * 3);
+  }
+  return { rgb, width, height };
+}

@@ -1,0 +1,20 @@
+/** @file Tests of resampling, against pictures that Pillow has resampled. */
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { hashUniform } from "../../test/helpers/hash-fill.ts";
+import { resizeLanczos } from "./resize.ts";
+
+type Case = { key: number; from: [number, number]; to: [number, number]; hard: boolean; rgb: string };
+const { cases } = JSON.parse(readFileSync("test/fixtures/media/resize.json", "utf8")) as { cases: Case[] };
+
+test.each(cases)("$from to $to gives Pillow's bytes", ({ key, from, to, hard, rgb }) => {
+  const values = hashUniform(key, from[0] * from[1] * 3);
+  const image = {
+    rgb: Uint8Array.from(values, (u) => (hard ? (u < 0.5 ? 0 : 255) : Math.floor(u * 256))),
+    width: from[0],
+    height: from[1],
+  };
+  const resized = resizeLanczos(image, { width: to[0], height: to[1] });
+  expect(resized).toMatchObject({ width: to[0], height: to[1] });
+  expect(Buffer.from(resized.rgb).toString("base64")).toBe(rgb);
+});
