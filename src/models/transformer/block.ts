@@ -12,16 +12,40 @@ export type Streams = { readonly video: Tensor; readonly text: Tensor };
 /** Rotary rows for the joint sequence, `[1 or B, S, d / 2]` each. */
 export type Rotation = { readonly cos: Tensor; readonly sin: Tensor };
 
+/** How samples lie in the streams: one in every row of the batch, or several behind each other in one packed row. */
+export type Arrangement = {
+  /** Rows of a modulation, one `[1, C]` per sample, to go with every token of a stream. */
+  readonly toVideo: (rows: Tensor) => Tensor;
+  readonly toText: (rows: Tensor) => Tensor;
+  /** Attention over the joint sequence `[B, S, D]` in which no sample sees another. */
+  readonly attend: (qkv: readonly [q: Tensor, k: Tensor, v: Tensor], heads: number) => Tensor;
+};
+
+/** The arrangement of the released models. */
+export const oneSamplePerRow: Arrangement = {
+  toVideo: (rows) => rows,
+  toText: (rows) => rows,
+  attend: (qkv, heads) => attention(qkv, heads),
+};
+
 /** Epsilon of the query and key norms, fixed in the reference. */
 const QK_EPS = 1e-6;
 
-/** One block; `emb [B, timeDim]` is the conditioning vector. */
+/** One block; `emb [B, timeDim]` is the conditioning vector of every sample. */
 export const block = layer(
-  (p, streams: Streams, emb: Tensor, rotation: Rotation | null, config: TransformerConfig): Streams => {
-    const attended = expertNorm(p.at("norm1"), streams, emb, config.normEps);
-    const a = jointAttention(p.at("attn1"), attended, rotation, config);
+  (
+    p,
+    streams: Streams,
+    emb: Tensor,
+    rotation: Rotation | null,
+    config: TransformerConfig,
+    arrangement: Arrangement = oneSamplePerRow,
+  ): Streams => {
+    const norm = { eps: config.normEps, ...arrangement };
+    const attended = expertNorm(p.at("norm1"), streams, emb, norm);
+    const a = jointAttention(p.at("attn1"), attended, rotation, { ...config, ...arrangement });
     const between = addGated(streams, a, attended);
-    const fed = expertNorm(p.at("norm2"), between, emb, config.normEps);
+    const fed = expertNorm(p.at("norm2"), between, emb, norm);
     const f = split(feedForward(p.at("ff"), join(fed), config.width), streams.text.dim(1));
     return addGated(between, f, fed);
   },
@@ -34,27 +58,35 @@ type Gated = Streams & { readonly videoGate: Tensor; readonly textGate: Tensor }
  * The modulation is folded into the norm's affine part: LN(x)(1 + s) + h with weights w, b is a norm with weights
  * w(1 + s), b(1 + s) + h.
  */
-const expertNorm = layer((p, { video, text }: Streams, emb: Tensor, eps: number): Gated => {
-  const width = video.dim(-1);
-  const modulation = linear(p.at("linear"), silu(emb), 6 * width).reshape([-1, 1, 6 * width]); // [B, 1, 6D]
-  const part = (i: number) => modulation.slice(2, i * width, (i + 1) * width); // [B, 1, D]
-  const weight = p.at("norm").param("weight", [width]);
-  const bias = p.at("norm").param("bias", [width]);
-  const modulated = (x: Tensor, shift: Tensor, scale: Tensor) => {
-    const factor = scale.add(1);
-    return normalize(x, weight.mul(factor), bias.mul(factor).add(shift), eps);
-  };
-  return {
-    video: modulated(video, part(0), part(1)),
-    text: modulated(text, part(3), part(4)),
-    videoGate: part(2),
-    textGate: part(5),
-  };
-});
+const expertNorm = layer(
+  (
+    p,
+    { video, text }: Streams,
+    emb: Tensor,
+    { eps, toVideo, toText }: Arrangement & { eps: number },
+  ): Gated => {
+    const width = video.dim(-1);
+    const modulation = linear(p.at("linear"), silu(emb), 6 * width).reshape([-1, 1, 6 * width]); // [B, 1, 6D]
+    const part = (i: number) => modulation.slice(2, i * width, (i + 1) * width); // [B, 1, D]
+    const weight = p.at("norm").param("weight", [width]);
+    const bias = p.at("norm").param("bias", [width]);
+    const modulated = (x: Tensor, shift: Tensor, scale: Tensor, spread: Arrangement["toVideo"]) => {
+      const factor = scale.add(1);
+      return normalize(x, spread(weight.mul(factor)), spread(bias.mul(factor).add(shift)), eps);
+    };
+    return {
+      video: modulated(video, part(0), part(1), toVideo),
+      text: modulated(text, part(3), part(4), toText),
+      videoGate: toVideo(part(2)),
+      textGate: toText(part(5)),
+    };
+  },
+);
 
 /** Full attention over text and video together; queries and keys are normed per head, then rotated. */
 const jointAttention = layer(
-  (p, streams: Streams, rotation: Rotation | null, { heads, attentionBias }: TransformerConfig): Streams => {
+  (p, streams: Streams, rotation: Rotation | null, config: TransformerConfig & Arrangement): Streams => {
+    const { heads, attentionBias } = config;
     const x = join(streams); // [B, S, D]
     const project = (name: string) => linear(p.at(name), x, x.dim(-1), { bias: attentionBias });
     const normed = (name: string, projected: Tensor) => {
@@ -64,7 +96,7 @@ const jointAttention = layer(
     };
     const q = normed("norm_q", project("to_q"));
     const k = normed("norm_k", project("to_k"));
-    const merged = attention([q, k, project("to_v")], heads);
+    const merged = config.attend([q, k, project("to_v")], heads);
     return split(linear(p.at("to_out", 0), merged, x.dim(-1)), streams.text.dim(1));
   },
 );

@@ -5,7 +5,7 @@ import { type Segment, traceSegment } from "../../graph/segment.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { layerNorm, linear } from "../../nn/layers.ts";
 import { layer, Scope } from "../../nn/scope.ts";
-import { block, join, type Rotation, type Streams } from "./block.ts";
+import { block, join, oneSamplePerRow, type Rotation, type Streams } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
 import { gridOf, type LatentSize, tokensOf } from "./grid.ts";
 import { patchEmbed, unpatchify } from "./patch.ts";
@@ -67,17 +67,23 @@ const conditioning = layer((p, features: Tensor, dim: number) =>
 );
 
 /** Video tokens `[B, N, D]` to the prediction `[B, F, outChannels, H, W]`. */
-export const head = layer((p, video: Tensor, emb: Tensor, config: TransformerConfig, size: LatentSize) => {
-  const { width, normEps, outChannels, patch, patchT } = config;
-  const modulation = linear(p.at("norm_out", "linear"), silu(emb), 2 * width).reshape([-1, 1, 2 * width]);
-  const [shift, factor] = [modulation.slice(2, 0, width), modulation.slice(2, width).add(1)];
-  const norm = p.at("norm_out", "norm");
-  const weight = norm.param("weight", [width]).mul(factor);
-  const bias = norm.param("bias", [width]).mul(factor).add(shift);
-  const tokens = normalize(layerNorm(p.at("norm_final"), video, normEps), weight, bias, normEps);
-  const patches = linear(p.at("proj_out"), tokens, outChannels * patch * patch * (patchT ?? 1));
-  return unpatchify(patches, config, size);
-});
+export const head = layer((p, video: Tensor, emb: Tensor, config: TransformerConfig, size: LatentSize) =>
+  unpatchify(headPatches(p, video, emb, config), config, size),
+);
+
+/** Video tokens `[B, N, D]` to patches of the prediction, `[B, N, outChannels · pt · p · p]`. */
+export const headPatches = layer(
+  (p, video: Tensor, emb: Tensor, config: TransformerConfig, { toVideo } = oneSamplePerRow) => {
+    const { width, normEps, outChannels, patch, patchT } = config;
+    const modulation = linear(p.at("norm_out", "linear"), silu(emb), 2 * width).reshape([-1, 1, 2 * width]);
+    const [shift, factor] = [modulation.slice(2, 0, width), modulation.slice(2, width).add(1)];
+    const norm = p.at("norm_out", "norm");
+    const weight = toVideo(norm.param("weight", [width]).mul(factor));
+    const bias = toVideo(norm.param("bias", [width]).mul(factor).add(shift));
+    const tokens = normalize(layerNorm(p.at("norm_final"), video, normEps), weight, bias, normEps);
+    return linear(p.at("proj_out"), tokens, outChannels * patch * patch * (patchT ?? 1));
+  },
+);
 
 /** Traces every segment of one call; nothing runs and nothing is read. */
 export function transformerSegments(config: TransformerConfig, call: TransformerCall): TransformerSegments {
