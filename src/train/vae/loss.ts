@@ -2,7 +2,7 @@
 // T frames, F latent frames, L latent channels, H and W height and width, h and w latent height and width
 import { ConfigError } from "../../errors.ts";
 import { abs, exp } from "../../graph/functions.ts";
-import { sameShape, showShape } from "../../graph/shape.ts";
+import { type Shape, sameShape, showShape } from "../../graph/shape.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { decodedFrames } from "../../models/vae/chunks.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
@@ -106,15 +106,26 @@ export function klDivergence({ mean, logVariance }: Moments): Tensor {
   return perValue.sum([0, 1, 2, 3]).mul(0.5);
 }
 
+/** Whether a clip `[T, 3, H, W]` comes back from the VAE in its own size. */
+export function comesBack(clip: Shape, config: VaeConfig): boolean {
+  const latents = latentShape(clip, config);
+  const frames = decodedFrames(latents[0], config.temporalLevels);
+  return latents.every((size) => Number.isInteger(size) && size > 0) && frames === clip[0];
+}
+
+/** What `comesBack` asks for, to be put into a sentence. */
+export function clipRule({ temporalLevels, channels, inChannels }: VaeConfig): string {
+  const sides = 2 ** (channels.length - 1);
+  return `[${2 * 2 ** temporalLevels}k + 1, ${inChannels}, H, W] with sides that are multiples of ${sides}`;
+}
+
 function checkSample(clip: Tensor, noise: Tensor, config: VaeConfig): void {
-  const expected = latentShape(clip.shape, config);
-  const fits = expected.every(Number.isInteger);
-  if (!fits || decodedFrames(expected[0], config.temporalLevels) !== clip.dim(0))
+  if (!comesBack(clip.shape, config))
     throw new ConfigError(
-      `a clip to train the VAE on must be [${2 * 2 ** config.temporalLevels}k + 1, ${config.inChannels}, H, W] ` +
-        `with sides that are multiples of ${2 ** (config.channels.length - 1)}, so that as many frames come back, ` +
+      `a clip to train the VAE on must be ${clipRule(config)}, so that as many frames come back, ` +
         `got ${showShape(clip.shape)}`,
     );
+  const expected = latentShape(clip.shape, config);
   if (!sameShape(noise.shape, expected))
     throw new ConfigError(
       `the noise for a clip ${showShape(clip.shape)} must be ${showShape(expected)} like its latents, ` +
