@@ -14,6 +14,12 @@ test("commands and options are these", () => {
       --model DIR
       -o, --output FILE
       --negative TEXT
+      --image FILE
+      --image-scaling scaled|inverted|unscaled
+      --video FILE|DIR
+      --strength N
+      --control FILE|DIR
+      --fit crop|pad|stretch
       --width N
       --height N
       --frames N

@@ -26,7 +26,12 @@ export function processTerminal(json: boolean): Terminal {
   };
 }
 
-const stageNames = { text: "reading the prompt", denoise: "denoising", decode: "decoding" } as const;
+const stageNames = {
+  encode: "encoding pictures",
+  text: "reading the prompt",
+  denoise: "denoising",
+  decode: "decoding",
+} as const;
 
 /** One line of progress: what runs, how far it is, how long it will take. */
 export class Progress {

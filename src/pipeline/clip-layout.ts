@@ -48,6 +48,20 @@ export function channelsFirst(parts: readonly HostTensor[]): HostTensor {
   return { dtype: "f32", shape: [channels, frames, height, width], data: swapped };
 }
 
+/** `[1, F, C, h, w]` with the channels of another clip of the same size behind its own; without one, as it is. */
+export function joinChannels(first: HostTensor, second: HostTensor | undefined): HostTensor {
+  if (second === undefined) return first;
+  const [batch, frames, , height, width] = first.shape;
+  const [own, more] = [first, second].map(({ shape: [, , channels] }) => channels * height * width);
+  const data = new Float32Array(batch * frames * (own + more));
+  for (let t = 0; t < batch * frames; t++) {
+    data.set((first.data as Float32Array).subarray(t * own, (t + 1) * own), t * (own + more));
+    data.set((second.data as Float32Array).subarray(t * more, (t + 1) * more), t * (own + more) + own);
+  }
+  const channels = first.shape[2] + second.shape[2];
+  return { dtype: "f32", shape: [batch, frames, channels, height, width], data };
+}
+
 /** Frames `start` to `end` of `[T, C, H, W]`, as a copy that the engine may take over. */
 export function sliceFrames(
   { shape: [, ...size], data }: HostTensor,

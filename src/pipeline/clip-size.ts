@@ -19,17 +19,43 @@ const SIZE_OF_1_5 = { width: 1360, height: 768 };
  * @throws ConfigError naming the nearest legal values
  */
 export function clipSize(config: TransformerConfig, request: ClipRequest = {}): ClipSize {
-  const trained = trainedSize(config);
-  const size = {
-    width: request.width ?? trained.width,
-    height: request.height ?? trained.height,
-    frames: request.frames ?? config.sampleFrames,
-  };
-  const unit = SPATIAL_RATIO * config.patch;
-  requireStep("width", size.width, unit, 0);
-  requireStep("height", size.height, unit, 0);
-  requireStep("frames", size.frames, 2 * config.temporalRatio, 1);
+  const frames = request.frames ?? config.sampleFrames;
+  const size = { ...frameSize(config, request), frames };
+  requireStep("frames", frames, 2 * config.temporalRatio, 1);
   return size;
+}
+
+/** Width and height of the clip to make. @throws ConfigError naming the nearest legal values */
+export function frameSize(config: TransformerConfig, request: ClipRequest = {}): Omit<ClipSize, "frames"> {
+  const trained = trainedSize(config);
+  const { width = trained.width, height = trained.height } = request;
+  const unit = SPATIAL_RATIO * config.patch;
+  requireStep("width", width, unit, 0);
+  requireStep("height", height, unit, 0);
+  return { width, height };
+}
+
+/**
+ * How many of the frames of a clip from outside are used, so that their latents need no padding: 8k + 1, or 8k where
+ * the model has temporal patches. Without `requested`, as many as there are up to the checkpoint's own length.
+ * @throws ConfigError when there are too few, or `requested` is no such number
+ */
+export function sourceFrames(
+  { sampleFrames, temporalRatio, patchT }: TransformerConfig,
+  available: number,
+  requested?: number,
+): number {
+  const [unit, offset] = patchT === null ? [2 * temporalRatio, 1] : [patchT * temporalRatio, 0];
+  if (requested !== undefined) {
+    requireStep("frames", requested, unit, offset);
+    if (requested <= available) return requested;
+    throw new ConfigError(
+      `frames is ${requested}, but the video has ${available}; ask for at most that many`,
+    );
+  }
+  const usable = Math.floor((Math.min(available, sampleFrames) - offset) / unit) * unit + offset;
+  if (usable > 0) return usable;
+  throw new ConfigError(`the video has ${available} frames, but this model needs at least ${unit}`);
 }
 
 /** Frames per second a checkpoint's clips play at: 8 for CogVideoX 1.0, 16 for 1.5. */
@@ -39,12 +65,16 @@ export function trainedFps({ patchT }: TransformerConfig): number {
 
 /** Latents of a clip. CogVideoX 1.5 pads with leading frames to whole temporal patches; they are dropped at decoding. */
 export function latentSize(config: TransformerConfig, { width, height, frames }: ClipSize): LatentSize {
-  const own = latentFrames(config, frames);
   return {
-    frames: own + leadingFrames(config, own),
+    frames: latentFrames(config, frames) + paddingFrames(config, { frames }),
     height: height / SPATIAL_RATIO,
     width: width / SPATIAL_RATIO,
   };
+}
+
+/** Latent frames that `latentSize` puts before those of the clip. */
+export function paddingFrames(config: TransformerConfig, { frames }: Pick<ClipSize, "frames">): number {
+  return leadingFrames(config, latentFrames(config, frames));
 }
 
 /** Latent frames that precede the clip so that all of them divide into temporal patches. */

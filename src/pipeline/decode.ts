@@ -14,6 +14,8 @@ import { VideoDecoder } from "./video-decoder.ts";
 export type DecodeOptions = RunHooks & {
   /** Overlapping spatial tiles: less memory, slightly different pixels. */
   readonly tiling?: boolean;
+  /** Leading latent frames to drop; guessed from their number unless given. */
+  readonly padding?: number;
 };
 
 /** Decodes `[1, F, C, h, w]` as the transformer leaves them: padding frames are dropped, the scale is undone. */
@@ -21,10 +23,11 @@ export async function* decodeLatents(
   engine: Engine,
   { transformer, vae }: Pick<Checkpoint, "transformer" | "vae">,
   latents: HostTensor,
-  { tiling = false, ...hooks }: DecodeOptions = {},
+  { tiling = false, padding, ...hooks }: DecodeOptions = {},
 ): AsyncGenerator<Extract<PipelineEvent, { kind: "frames" }>> {
   const { scalingFactor } = vae.config;
-  const source = unscaled(latents, paddingFrames(transformer.config, latents), 1 / scalingFactor);
+  const skip = padding ?? likelyPadding(transformer.config, latents);
+  const source = unscaled(latents, skip, 1 / scalingFactor);
   const decoder = new VideoDecoder(engine, vae.config, vae.weights, { tiling });
   const total = decoder.framesOf(source.shape[0]);
   let start = 0;
@@ -36,10 +39,10 @@ export async function* decodeLatents(
 }
 
 /**
- * Latent frames that were put before the clip to fill temporal patches. Clips have an odd number of latent frames, so
- * an even number means that there are some.
+ * Latent frames that were put before the clip to fill temporal patches. Clips made from text have an odd number of
+ * latent frames, so an even number means that there are some.
  */
-function paddingFrames(config: TransformerConfig, { shape }: HostTensor): number {
+function likelyPadding(config: TransformerConfig, { shape }: HostTensor): number {
   return shape[1] % 2 === 0 ? leadingFrames(config, shape[1] - 1) : 0;
 }
 

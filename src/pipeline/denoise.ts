@@ -3,6 +3,7 @@ import { combineGuidance, type Guidance, guidanceWeight, isGuided } from "../dif
 import type { Sampler, SamplerState, SamplingPlan } from "../diffusion/sampler.ts";
 import { sizeOf } from "../graph/shape.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
+import { joinChannels } from "./clip-layout.ts";
 import type { Denoiser } from "./denoiser.ts";
 import type { RunHooks } from "./run-hooks.ts";
 
@@ -15,6 +16,8 @@ export type DenoiseRun = {
   readonly text: HostTensor | ResidentRef;
   /** Shape of the latents, `[1, F, C, h, w]` */
   readonly shape: readonly number[];
+  /** What the model sees behind the latents on the channel axis in every step, `[1, F, C', h, w]`. */
+  readonly condition?: HostTensor;
 };
 
 /** Steps from `state` to the end of the plan, yielding the state after each. */
@@ -38,11 +41,11 @@ async function predict(
   { latents, step }: SamplerState,
   hooks: RunHooks,
 ): Promise<Float32Array> {
-  const { denoiser, plan, guidance, text, shape } = run;
+  const { denoiser, plan, guidance, text, shape, condition } = run;
   const copies = isGuided(guidance) ? 2 : 1;
   const timestep = plan.timesteps[step];
   const inputs = {
-    latents: repeated(latents, shape, copies),
+    latents: repeated(joinChannels({ dtype: "f32", shape, data: latents }, condition), copies),
     text,
     timestep: Array(copies).fill(timestep),
     ofs: Array(copies).fill(OFS),
@@ -57,9 +60,9 @@ async function predict(
 /** The value that CogVideoX 1.5 image-to-video models take for `ofs`. */
 const OFS = 2;
 
-/** The same latents `copies` times along the batch. */
-function repeated(latents: Float32Array, shape: readonly number[], copies: number): HostTensor {
-  const data = new Float32Array(latents.length * copies);
-  for (let i = 0; i < copies; i++) data.set(latents, i * latents.length);
-  return { dtype: "f32", shape: [copies, ...shape.slice(1)], data };
+/** The same sample `[1, ...]` `copies` times along the batch. */
+function repeated({ shape: [, ...rest], data }: HostTensor, copies: number): HostTensor {
+  const all = new Float32Array(data.length * copies);
+  for (let i = 0; i < copies; i++) all.set(data as Float32Array, i * data.length);
+  return { dtype: "f32", shape: [copies, ...rest], data: all };
 }

@@ -1,5 +1,6 @@
 /** @file What a pipeline says while it works. The command line, the server and tests consume the same events. */
 import type { SamplerState } from "../diffusion/sampler.ts";
+import type { Fit } from "../media/fit.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 
 /** What happens during a run, told apart by `kind`; times are the seconds that the step or stage took. */
@@ -11,6 +12,18 @@ export type PipelineEvent =
       readonly height: number;
       readonly fps: number;
       readonly recipe: Readonly<Record<string, unknown>>;
+    }
+  /**
+   * A picture or clip from outside will be used: which one, its size in pixels, its frames, and how it was brought to
+   * the size of the clip to make; `fit` is null where it has that size.
+   */
+  | {
+      readonly kind: "source";
+      readonly what: string;
+      readonly width: number;
+      readonly height: number;
+      readonly frames: number;
+      readonly fit: Fit | null;
     }
   /** The prompt has been turned into hidden states; `truncated` is the text beyond the token limit, if any. */
   | { readonly kind: "encoded"; readonly truncated: string | null; readonly seconds: number }
@@ -29,8 +42,8 @@ export type PipelineEvent =
   | { readonly kind: "frames"; readonly start: number; readonly total: number; readonly frames: HostTensor }
   | { readonly kind: "done"; readonly seconds: number };
 
-/** Stages of a run, in order. */
-export type Stage = "text" | "denoise" | "decode";
+/** Stages of a run, in order; only runs that start from pictures encode. */
+export type Stage = "encode" | "text" | "denoise" | "decode";
 
 /** A segment has run: `done` of the `total` segments of this evaluation of a stage. */
 export type SegmentEvent = {

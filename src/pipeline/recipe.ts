@@ -1,33 +1,33 @@
 /** @file The recipe of a clip: everything needed to make it again. It is embedded in the files that are written. */
 import type { Checkpoint } from "./checkpoint.ts";
-import { clipSize, SPATIAL_RATIO, trainedFps } from "./clip-size.ts";
+import { trainedFps } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
-import { defaults, type TextToVideoOptions } from "./text-to-video-options.ts";
+import { defaults, type GenerateOptions } from "./generate-options.ts";
 import { version } from "./version.ts";
 
 /** A JSON object; which fields it has depends on how the clip was made. */
 export type Recipe = Readonly<Record<string, unknown>>;
 
-/**
- * What a run says first: the size of its frames, the rate they play at, and its recipe.
- * @throws ConfigError for a size the checkpoint cannot make
- */
+/** What a recipe says of a mode: its name, the size of its frames, and what only this mode has. */
+export type RecipeOfMode = {
+  readonly name: string;
+  readonly size: { readonly width: number; readonly height: number; readonly frames?: number };
+  readonly recipe?: Recipe;
+};
+
+/** What a run says first: the size of its frames, the rate they play at, and its recipe. */
 export function startOf(
   checkpoint: Checkpoint,
-  options: TextToVideoOptions,
+  options: GenerateOptions,
+  { name, size, recipe: own = {} }: RecipeOfMode,
 ): Extract<PipelineEvent, { kind: "started" }> {
-  const { config } = checkpoint.transformer;
-  const { latents } = options;
-  const [height, width] = latents?.shape.slice(-2) ?? [];
-  const onlyDecodes = options.steps === 0 && latents !== undefined;
-  const size = onlyDecodes
-    ? { width: width * SPATIAL_RATIO, height: height * SPATIAL_RATIO }
-    : clipSize(config, options);
-  const recipe = { ...recipeOf(checkpoint, options), ...size, ...(latents ? { latents: "given" } : {}) };
-  return { kind: "started", width: size.width, height: size.height, fps: trainedFps(config), recipe };
+  const latents = options.latents ? { latents: "given" } : {};
+  const recipe = { ...recipeOf(checkpoint, options), mode: name, ...own, ...size, ...latents };
+  const fps = trainedFps(checkpoint.transformer.config);
+  return { kind: "started", width: size.width, height: size.height, fps, recipe };
 }
 
-function recipeOf(checkpoint: Checkpoint, options: TextToVideoOptions): Recipe {
+function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
   return {
     software: "cogvideox",
     version: version(),

@@ -4,13 +4,13 @@ import { resolve } from "node:path";
 import { ConfigError } from "../../errors.ts";
 import { formatOf } from "../../media/formats.ts";
 import type { PipelineEvent } from "../../pipeline/events.ts";
+import type { GenerateOptions } from "../../pipeline/generate-options.ts";
 import { loadPipeline, type Pipeline } from "../../pipeline/pipeline.ts";
 import { FrameWriter } from "../../pipeline/save-video.ts";
-import { textToVideo } from "../../pipeline/text-to-video.ts";
-import type { TextToVideoOptions } from "../../pipeline/text-to-video-options.ts";
 import { readMemory } from "../../runtime/memory.ts";
 import { devices } from "../../runtime/protocol.ts";
 import { type Context, command } from "../command.ts";
+import { eventsOf, sourceOptions } from "../generation-modes.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
 import { FramesFile, readLatents, requireWritable, writeLatents } from "../tensor-files.ts";
 import { duration, Progress } from "../terminal.ts";
@@ -24,6 +24,7 @@ const options = {
     about: "video to write: .mp4, .webm, .gif, .webp, or a folder ending in -png",
   },
   negative: { kind: "text", about: "what the video should stay away from" },
+  ...sourceOptions,
   width: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
   height: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
   frames: { kind: "integer", about: "8k + 1 frames (the model's own length)" },
@@ -33,7 +34,10 @@ const options = {
   "dynamic-cfg": { kind: "flag", about: "let the guidance weight follow the timestep" },
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
   seed: { kind: "integer", about: "seed of the noise (random)" },
-  tiling: { kind: "flag", about: "decode in overlapping tiles: less memory, slightly different pixels" },
+  tiling: {
+    kind: "flag",
+    about: "encode and decode in overlapping tiles: less memory, slightly different pixels",
+  },
   precision: { kind: "text", choices: ["fp32"], about: "arithmetic (fp32); weights stay as they are stored" },
   device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
   threads: { kind: "integer", about: "threads for one operator (all cores)" },
@@ -46,7 +50,7 @@ type Values = OptionValues<typeof options>;
 
 export const generate = command({
   name: "generate",
-  about: "Make a video from a prompt",
+  about: "Make a video from a prompt, and from an image or another video",
   positionals: ["[PROMPT]"],
   options,
   run: async (values, [prompt = ""], context) => {
@@ -63,7 +67,7 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
   const { terminal, signal, cleanups } = context;
   const progress = new Progress(terminal);
   const latents = values.latents ? await readLatents(values.latents) : undefined;
-  const request: TextToVideoOptions = {
+  const request: GenerateOptions = {
     prompt,
     negativePrompt: values.negative,
     width: values.width,
@@ -83,7 +87,7 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
   const abort = () => sink.abort();
   cleanups.add(abort);
   try {
-    for await (const event of textToVideo(pipeline, request)) {
+    for await (const event of eventsOf(pipeline, request, values)) {
       if (event.kind === "started") await sink.open(event);
       announce(event, request, progress, context);
       if (event.kind === "latents" && values["save-latents"])
@@ -99,10 +103,16 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
   }
 }
 
+const fitted = {
+  crop: "scaled and cropped to the clip's size",
+  pad: "scaled to the clip's size, black beside it",
+  stretch: "stretched to the clip's size",
+} as const;
+
 /** Tells people and programs what happened. */
 function announce(
   event: PipelineEvent,
-  { prompt }: TextToVideoOptions,
+  { prompt }: GenerateOptions,
   progress: Progress,
   { terminal }: Context,
 ): void {
@@ -114,6 +124,14 @@ function announce(
         );
       terminal.emit({ event: "encoded", prompt, truncated: event.truncated, seconds: event.seconds });
       break;
+    case "source": {
+      const { what, width, height, frames, fit } = event;
+      const shape = fit === null ? "as it is" : fitted[fit];
+      const number = frames === 1 ? "" : `, ${frames} frames`;
+      terminal.say(`${what}: ${width}x${height}${number}, ${shape}`);
+      terminal.emit({ event: "source", what, width, height, frames, fit });
+      break;
+    }
     case "step": {
       const { step, steps, timestep, seconds } = event;
       progress.stepDone(step, steps, seconds);
@@ -133,7 +151,7 @@ function announce(
 async function finish(
   sink: ClipSink,
   seconds: number,
-  { seed }: TextToVideoOptions,
+  { seed }: GenerateOptions,
   { terminal }: Context,
 ): Promise<void> {
   const output = await sink.finish();
@@ -151,7 +169,7 @@ class ClipSink {
   private readonly extraFiles: readonly string[];
   private floats: FramesFile | null = null;
 
-  constructor({ seed }: TextToVideoOptions, values: Values) {
+  constructor({ seed }: GenerateOptions, values: Values) {
     this.output = resolve(values.output ?? `video-${seed}.mp4`);
     formatOf(values.output ?? this.output);
     this.video = new FrameWriter(this.output, { fps: values.fps });

@@ -1,15 +1,15 @@
-/** @file What can be asked of text to video, with the defaults. */
+/** @file What can be asked of every mode of generation, with the defaults. */
 import type { SamplerChoice } from "../diffusion/sampler-for.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { ClipRequest } from "./clip-size.ts";
 import type { SegmentEvent } from "./events.ts";
 
 /** What to make. Everything but the prompt has the checkpoint's or the reference's default. */
-export type TextToVideoOptions = ClipRequest & {
+export type GenerateOptions = ClipRequest & {
   readonly prompt: string;
   /** What to stay away from; "" unless given. */
   readonly negativePrompt?: string;
-  /** Denoising steps, 1 to 1000; 50 unless given. 0 decodes `latents` as they are. */
+  /** Denoising steps, 1 to 1000; 50 unless given. In text to video, 0 decodes `latents` as they are. */
   readonly steps?: number;
   /** Guidance scale; 6 unless given, 1 or less switches guidance off. */
   readonly guidance?: number;
@@ -23,7 +23,7 @@ export type TextToVideoOptions = ClipRequest & {
   readonly latents?: HostTensor;
   /** Stop after the "latents" event. */
   readonly latentsOnly?: boolean;
-  /** Decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */
+  /** Encode and decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */
   readonly tiling?: boolean;
   readonly signal?: AbortSignal;
   readonly onSegment?: (event: SegmentEvent) => void;

@@ -1,0 +1,80 @@
+/** @file Options that say what a clip is made from besides its prompt, and the mode that follows from them. */
+import { ConfigError } from "../errors.ts";
+import { type Fit, fits } from "../media/fit.ts";
+import { controlToVideo } from "../pipeline/control-to-video.ts";
+import type { PipelineEvent } from "../pipeline/events.ts";
+import type { GenerateOptions } from "../pipeline/generate-options.ts";
+import { type ImageScaling, imageScalings, imageToVideo } from "../pipeline/image-to-video.ts";
+import type { Pipeline } from "../pipeline/pipeline.ts";
+import { textToVideo } from "../pipeline/text-to-video.ts";
+import { videoToVideo } from "../pipeline/video-to-video.ts";
+import type { OptionTable, OptionValues } from "./options.ts";
+
+/** What a clip can be made from; at most one mode's options may be given. */
+export const sourceOptions = {
+  image: { kind: "text", value: "FILE", about: "begin with this picture (image-to-video checkpoints)" },
+  "image-scaling": {
+    kind: "text",
+    choices: imageScalings,
+    about: "how image latents are scaled (the checkpoint's own way)",
+  },
+  video: { kind: "text", value: "FILE|DIR", about: "make this video, or folder of frames, anew" },
+  strength: { kind: "number", about: "with --video, share of the steps to do (0.8); lower stays closer" },
+  control: { kind: "text", value: "FILE|DIR", about: "follow this control video (Fun control checkpoints)" },
+  fit: {
+    kind: "text",
+    choices: fits,
+    about: "how pictures of another shape are brought to the clip's (crop)",
+  },
+} as const satisfies OptionTable;
+
+type Values = OptionValues<typeof sourceOptions>;
+
+type ModeOf = (pipeline: Pipeline, request: GenerateOptions, values: Values) => AsyncGenerator<PipelineEvent>;
+
+/** Modes by the option that calls for them. */
+const modes: { readonly [name: string]: ModeOf } = {
+  image: (pipeline, request, values) =>
+    imageToVideo(pipeline, {
+      ...request,
+      image: values.image!,
+      imageScaling: values["image-scaling"] as ImageScaling | undefined,
+      fit: values.fit as Fit | undefined,
+    }),
+  video: (pipeline, request, { video, strength, fit }) =>
+    videoToVideo(pipeline, { ...request, video: video!, strength, fit: fit as Fit | undefined }),
+  control: (pipeline, request, { control, fit }) =>
+    controlToVideo(pipeline, { ...request, control: control!, fit: fit as Fit | undefined }),
+};
+
+/** Options that mean nothing without another one. */
+const companions: { readonly [name: string]: readonly string[] } = {
+  "image-scaling": ["image"],
+  strength: ["video"],
+  fit: Object.keys(modes),
+};
+
+/**
+ * The events of the mode that the options ask for; text to video where they name no source.
+ * @throws ConfigError for options of two modes, or one that lacks its companion
+ */
+export function eventsOf(
+  pipeline: Pipeline,
+  request: GenerateOptions,
+  values: Values,
+): AsyncGenerator<PipelineEvent> {
+  const given = Object.keys(sourceOptions).filter((name) => values[name as keyof Values] !== undefined);
+  for (const name of given)
+    if (companions[name] && !companions[name].some((other) => given.includes(other)))
+      throw new ConfigError(`--${name} needs ${companions[name].map((other) => `--${other}`).join(" or ")}`);
+  const called = [...new Set(given.map((name) => modes[name]).filter((mode) => mode !== undefined))];
+  if (called.length > 1) {
+    const names = given.filter((name) => name in modes).map((name) => `--${name}`);
+    throw new ConfigError(`${names.join(" and ")} ask for different modes; give one of them`);
+  }
+  if (called.length === 1 && request.steps === 0)
+    throw new ConfigError(
+      "--steps 0 only decodes --latents; leave the pictures out, or give 1 to 1000 steps",
+    );
+  return called.length === 1 ? called[0](pipeline, request, values) : textToVideo(pipeline, request);
+}

@@ -1,0 +1,82 @@
+/** @file Pictures and clips from outside, at the size of the clip to make, as the VAE takes them. */
+import { ConfigError } from "../errors.ts";
+import { type Fit, fitImage, fits } from "../media/fit.ts";
+import { type ClipSource, type PictureSource, readClip, readPicture } from "../media/pictures.ts";
+import type { RgbImage } from "../media/read.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+import type { PipelineEvent } from "./events.ts";
+
+type Size = { readonly width: number; readonly height: number };
+
+/** Pixels `[T, 3, H, W]` in [-1, 1], and how they came about. */
+export type SourceClip = {
+  readonly pixels: HostTensor;
+  readonly event: Extract<PipelineEvent, { kind: "source" }>;
+};
+
+/** What a caller may say about pictures of another shape than the clip; "crop" unless given. */
+export type FitOptions = { readonly fit?: Fit };
+
+/**
+ * One picture at the size of a clip.
+ * @param what its name in events, such as "image"
+ * @throws ConfigError for what is missing, damaged or no picture
+ */
+export async function sourceImage(
+  what: string,
+  source: PictureSource,
+  size: Size,
+  fit: Fit = "crop",
+): Promise<SourceClip> {
+  requireFit(fit);
+  return gathered(what, [await readPicture(source)], size, fit);
+}
+
+/**
+ * The first frames of a clip at a size; `count` says how many of the `atMost` that were read can be used.
+ * @throws ConfigError for what is missing or damaged, and whatever `count` throws
+ */
+export async function sourceVideo(
+  what: string,
+  source: ClipSource,
+  size: Size,
+  { fit = "crop", atMost, count }: FitOptions & { atMost: number; count: (available: number) => number },
+): Promise<SourceClip> {
+  requireFit(fit);
+  const frames: RgbImage[] = [];
+  for await (const frame of readClip(source)) {
+    frames.push(frame);
+    if (frames.length === atMost) break;
+  }
+  if (frames.length === 0) throw new ConfigError(`the ${what} has no frames; give at least one`);
+  return gathered(what, frames.slice(0, count(frames.length)), size, fit);
+}
+
+function requireFit(fit: Fit): void {
+  if (!fits.includes(fit)) throw new ConfigError(`fit must be one of ${fits.join(", ")}, got ${fit}`);
+}
+
+function gathered(what: string, images: readonly RgbImage[], size: Size, fit: Fit): SourceClip {
+  const [{ width, height }] = images;
+  const plane = size.width * size.height;
+  const data = new Float32Array(images.length * 3 * plane);
+  for (const [t, image] of images.entries()) {
+    const { rgb } = fitImage(image, size, fit);
+    for (let i = 0; i < plane; i++)
+      for (let c = 0; c < 3; c++) data[(t * 3 + c) * plane + i] = SIGNED[rgb[i * 3 + c]];
+  }
+  const pixels: HostTensor = { dtype: "f32", shape: [images.length, 3, size.height, size.width], data };
+  const isSame = width === size.width && height === size.height;
+  const event = {
+    kind: "source",
+    what,
+    width,
+    height,
+    frames: images.length,
+    fit: isSame ? null : fit,
+  } as const;
+  return { pixels, event };
+}
+
+/** Bytes in [-1, 1], with the reference's roundings: a quotient in float32, doubled, minus one. */
+const SIGNED = Float32Array.from({ length: 256 }, (_, byte) => 2 * Math.fround(byte / 255) - 1);
