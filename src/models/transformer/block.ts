@@ -12,13 +12,16 @@ export type Streams = { readonly video: Tensor; readonly text: Tensor };
 /** Rotary rows for the joint sequence, `[1 or B, S, d / 2]` each. */
 export type Rotation = { readonly cos: Tensor; readonly sin: Tensor };
 
+/** Attention over the joint sequence `[B, S, D]`. */
+export type Attend = (qkv: readonly [q: Tensor, k: Tensor, v: Tensor], heads: number) => Tensor;
+
 /** How samples lie in the streams: one in every row of the batch, or several behind each other in one packed row. */
 export type Arrangement = {
   /** Rows of a modulation, one `[1, C]` per sample, to go with every token of a stream. */
   readonly toVideo: (rows: Tensor) => Tensor;
   readonly toText: (rows: Tensor) => Tensor;
-  /** Attention over the joint sequence `[B, S, D]` in which no sample sees another. */
-  readonly attend: (qkv: readonly [q: Tensor, k: Tensor, v: Tensor], heads: number) => Tensor;
+  /** Says who attends to whom. */
+  readonly attend: Attend;
 };
 
 /** The arrangement of the released models. */

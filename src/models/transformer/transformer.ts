@@ -5,7 +5,7 @@ import { type Segment, traceSegment } from "../../graph/segment.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { layerNorm, linear } from "../../nn/layers.ts";
 import { layer, Scope } from "../../nn/scope.ts";
-import { block, join, oneSamplePerRow, type Rotation, type Streams } from "./block.ts";
+import { type Arrangement, block, join, oneSamplePerRow, type Rotation, type Streams } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
 import { gridOf, type LatentSize, tokensOf } from "./grid.ts";
 import { patchEmbed, unpatchify } from "./patch.ts";
@@ -73,7 +73,7 @@ export const head = layer((p, video: Tensor, emb: Tensor, config: TransformerCon
 
 /** Video tokens `[B, N, D]` to patches of the prediction, `[B, N, outChannels · pt · p · p]`. */
 export const headPatches = layer(
-  (p, video: Tensor, emb: Tensor, config: TransformerConfig, { toVideo } = oneSamplePerRow) => {
+  (p, video: Tensor, emb: Tensor, config: TransformerConfig, { toVideo }: Arrangement = oneSamplePerRow) => {
     const { width, normEps, outChannels, patch, patchT } = config;
     const modulation = linear(p.at("norm_out", "linear"), silu(emb), 2 * width).reshape([-1, 1, 2 * width]);
     const [shift, factor] = [modulation.slice(2, 0, width), modulation.slice(2, width).add(1)];

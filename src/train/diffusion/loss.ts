@@ -6,6 +6,7 @@ import { block, type Rotation, type Streams } from "../../models/transformer/blo
 import type { TransformerConfig } from "../../models/transformer/config.ts";
 import { embed, head } from "../../models/transformer/transformer.ts";
 import type { Scope } from "../../nn/scope.ts";
+import { padFront } from "./temporal-padding.ts";
 
 /** What the transformer takes beside the noisy latents; `rotation` and `positions` as `positionsFor` gives them. */
 export type Conditions = {
@@ -27,7 +28,7 @@ export type Conditions = {
 export type Mixture = {
   /** Clean scaled latents x0, `[B, F, C, H, W]` */
   readonly latents: Tensor;
-  /** Standard normal noise of the same shape */
+  /** Standard normal noise of the same shape, once the first frame of the latents is repeated for temporal patches */
   readonly noise: Tensor;
   /** Square root of alphaBar at the timestep of every sample, `[B]` */
   readonly signal: Tensor;
@@ -45,11 +46,14 @@ export type DiffusionLoss = {
 /**
  * Mean squared error of the predicted velocity (Salimans & Ho 2022), averaged over each sample and then over the batch:
  * x_t = signal x0 + sigma noise, v = signal noise - sigma x0. It equals the error of the clean latents that follow from
- * the prediction, weighted by 1 / sigma².
+ * the prediction, weighted by 1 / sigma². Where temporal patches do not come out even, the first frame of latents and
+ * image is repeated; noise and positions are those of the longer clip.
  */
 export function diffusionLoss(p: Scope, x: Mixture & Conditions, config: TransformerConfig): DiffusionLoss {
-  const predicted = predictVelocity(p, noisyLatents(x), x, config);
-  const perSample = velocityError(predicted, x);
+  const mixture = { ...x, latents: padFront(x.latents, config.patchT) };
+  const conditions = x.image ? { ...x, image: padFront(x.image, config.patchT) } : x;
+  const predicted = predictVelocity(p, noisyLatents(mixture), conditions, config);
+  const perSample = velocityError(predicted, mixture);
   return { loss: perSample.mean([0]), perSample };
 }
 
