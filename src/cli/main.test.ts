@@ -11,7 +11,7 @@ test("commands and options are these", () => {
   });
   expect(surface.join("\n")).toMatchInlineSnapshot(`
     "generate [PROMPT]
-      --model DIR
+      --model DIR|ID
       -o, --output FILE
       --negative TEXT
       --image FILE
@@ -37,13 +37,15 @@ test("commands and options are these", () => {
       --save-latents FILE
       --save-frames FILE
     forward MODEL
-      --model DIR
+      --model DIR|ID
       --inputs FILE
       -o, --output FILE
       --prompt TEXT
       --tiling
       --device cpu|webgpu|cuda
       --threads N
+    download ID
+      --revision REV
     inspect PATH
     bench WHAT
       --layers N
@@ -89,7 +91,7 @@ test("the help of a command shows its usage and its options", () => {
     Usage: cogvideox forward MODEL [options]
 
     Options:
-          --model DIR               checkpoint folder in the official layout
+          --model DIR|ID            checkpoint folder, or a model on the hub: owner/name or owner/name@revision
           --inputs FILE             safetensors file with the model's inputs
       -o, --output FILE             safetensors file to write
           --prompt TEXT             text-encoder: a prompt instead of input_ids

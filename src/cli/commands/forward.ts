@@ -13,13 +13,14 @@ import { Engine } from "../../runtime/engine.ts";
 import { devices, type HostTensor } from "../../runtime/protocol.ts";
 import { writeSafetensors } from "../../weights/write.ts";
 import { type Context, command } from "../command.ts";
+import { modelFolder, modelOption } from "../model-folder.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
 import { readTensors } from "../tensor-files.ts";
 import { duration } from "../terminal.ts";
-import { engineOptions, requireModel } from "./generate.ts";
+import { engineOptions } from "./generate.ts";
 
 const options = {
-  model: { kind: "text", value: "DIR", about: "checkpoint folder in the official layout" },
+  model: modelOption,
   inputs: { kind: "text", value: "FILE", about: "safetensors file with the model's inputs" },
   output: { kind: "text", short: "o", value: "FILE", about: "safetensors file to write" },
   prompt: { kind: "text", about: "text-encoder: a prompt instead of input_ids" },
@@ -54,7 +55,7 @@ export const forward = command({
     if (model === undefined)
       throw new ConfigError(`unknown model ${name}; known are ${Object.keys(models).join(", ")}`);
     if (values.output === undefined) throw new ConfigError("--output is missing; name the file to write");
-    const folder = requireModel(values);
+    const folder = await modelFolder(values, context);
     const inputs = values.inputs ? await readTensors(values.inputs) : new Map<string, HostTensor>();
     const engine = new Engine(engineOptions(values));
     try {

@@ -11,12 +11,13 @@ import { readMemory } from "../../runtime/memory.ts";
 import { devices } from "../../runtime/protocol.ts";
 import { type Context, command } from "../command.ts";
 import { eventsOf, sourceOptions } from "../generation-modes.ts";
+import { modelFolder, modelOption } from "../model-folder.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
 import { FramesFile, readLatents, requireWritable, writeLatents } from "../tensor-files.ts";
 import { duration, Progress } from "../terminal.ts";
 
 const options = {
-  model: { kind: "text", value: "DIR", about: "checkpoint folder in the official layout" },
+  model: modelOption,
   output: {
     kind: "text",
     short: "o",
@@ -54,7 +55,10 @@ export const generate = command({
   positionals: ["[PROMPT]"],
   options,
   run: async (values, [prompt = ""], context) => {
-    const pipeline = await loadPipeline(requireModel(values), engineOptions(values));
+    // What can be refused at once is, before gigabytes are downloaded.
+    const engine = engineOptions(values);
+    if (values.output !== undefined) formatOf(values.output);
+    const pipeline = await loadPipeline(await modelFolder(values, context), engine);
     try {
       await run(pipeline, prompt, values, context);
     } finally {
@@ -200,14 +204,6 @@ class ClipSink {
     await this.floats?.abort();
     await this.video.abort();
   }
-}
-
-/** @throws ConfigError when no model is named */
-export function requireModel({ model }: { readonly model: string | undefined }): string {
-  if (model !== undefined) return model;
-  throw new ConfigError(
-    "no model is named; give --model and the folder of a checkpoint (the one with model_index.json)",
-  );
 }
 
 /** Engine options of the commands that have --device and --threads. */
