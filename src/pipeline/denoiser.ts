@@ -1,4 +1,5 @@
 /** @file The transformer at work: latents and text in, velocity out, segment by segment. */
+import { adaptTransformer } from "../models/transformer/adapters.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { LatentSize } from "../models/transformer/grid.ts";
 import { type Positions, positionsFor } from "../models/transformer/positions/positions.ts";
@@ -9,9 +10,15 @@ import { declaredShapes, mapWeights } from "../runtime/mapped-weights.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import { SegmentPool } from "../runtime/segment-pool.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
+import { adaptersOf } from "./lora.ts";
 import type { RunHooks } from "./run-hooks.ts";
 
-export type DenoiserCall = LatentSize & { readonly batch: number; readonly textLength: number };
+export type DenoiserCall = LatentSize & {
+  readonly batch: number;
+  readonly textLength: number;
+  /** Multiplies the scales of the LoRAs that lie on the weights; 1 unless given. */
+  readonly loraScale?: number;
+};
 
 export type DenoiserInputs = {
   /** `[B, F, C, H, W]` */
@@ -38,7 +45,8 @@ export class Denoiser {
     this.engine = engine;
     this.config = config;
     this.positions = positionsFor(config, call, call.textLength);
-    this.segments = transformerSegments(config, { ...call, added: this.positions.added.kind });
+    const plain = transformerSegments(config, { ...call, added: this.positions.added.kind });
+    this.segments = adaptTransformer(plain, adaptersOf(weights, call.loraScale));
     const { embed, blocks, head } = this.segments;
     const declared = declaredShapes([embed, ...blocks, head]);
     this.pool = new SegmentPool(

@@ -25,6 +25,8 @@ export type GenerateOptions = ClipRequest & {
   readonly latentsOnly?: boolean;
   /** Encode and decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */
   readonly tiling?: boolean;
+  /** Multiplies the scales of the pipeline's LoRAs; 1 unless given. */
+  readonly loraScale?: number;
   readonly signal?: AbortSignal;
   readonly onSegment?: (event: SegmentEvent) => void;
 };

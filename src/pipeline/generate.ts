@@ -90,7 +90,9 @@ export async function* sample(
   const { shape, text, plan } = run;
   const [, frames, , height, width] = shape;
   const [batch, textLength] = text.shape;
-  const denoiser = new Denoiser(engine, config, weights, { frames, height, width, batch, textLength });
+  const { loraScale } = options;
+  const call = { frames, height, width, batch, textLength, loraScale };
+  const denoiser = new Denoiser(engine, config, weights, call);
   try {
     let state = first;
     let before = performance.now();

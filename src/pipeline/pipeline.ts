@@ -2,6 +2,7 @@
 import type { T5Tokenizer } from "../models/t5/tokenizer/tokenizer.ts";
 import { Engine, type EngineOptions } from "../runtime/engine.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { type LoraRequest, withLoras } from "./lora.ts";
 import { loadTokenizer } from "./prompt.ts";
 
 /** An opened checkpoint. Its weights are mapped when a stage needs them; nothing large is in memory between stages. */
@@ -13,14 +14,24 @@ export type Pipeline = {
   close(): Promise<void>;
 };
 
+export type PipelineOptions = EngineOptions & {
+  /** LoRAs to lie on the transformer; several add up. */
+  readonly loras?: readonly LoraRequest[];
+};
+
 /**
  * Opens a checkpoint folder in the official layout.
  * @param folder holds `model_index.json` and one folder for each component
- * @param options device ("cpu", "webgpu", "cuda") and threads
+ * @param options device ("cpu", "webgpu", "cuda"), threads, and LoRAs
  * @throws ConfigError, WeightsError
  */
-export async function loadPipeline(folder: string, options: EngineOptions = {}): Promise<Pipeline> {
-  const checkpoint = await openCheckpoint(folder);
+export async function loadPipeline(
+  folder: string,
+  { loras = [], ...options }: PipelineOptions = {},
+): Promise<Pipeline> {
+  const opened = await openCheckpoint(folder);
+  const weights = await withLoras(opened.transformer.weights, loras);
+  const checkpoint = { ...opened, transformer: { ...opened.transformer, weights } };
   const tokenizer = await loadTokenizer(folder);
   const engine = new Engine(options);
   return { checkpoint, tokenizer, engine, close: () => engine.close() };
