@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { relativeError, runModel } from "../../../test/helpers/central-differences.ts";
 import { hashInput, hashWeights } from "../../../test/helpers/hash-fill.ts";
-import { f32, hashed } from "../../../test/helpers/host-tensor.ts";
+import { f32, hashed, numbers } from "../../../test/helpers/host-tensor.ts";
 import { gradients } from "../../autodiff/grad.ts";
 import { addNoise, velocity } from "../../diffusion/noise.ts";
 import { alphaBarAt, noiseSchedule, parseSchedulerConfig } from "../../diffusion/schedule.ts";
@@ -62,6 +62,26 @@ test.each([
   const expected = [mean(squares.slice(0, half)), mean(squares.slice(half))];
   expect(found.perSample).toBeCloseToArray(expected, { rtol: 1e-5, atol: 0 });
   expect(found.loss[0]).toBeCloseTo(mean(expected), 4);
+});
+
+test("repeats the first frame of an odd clip for temporal patches", async () => {
+  const odd = hashed([1, 3, 4, 6, 8], 1);
+  const config = parseTransformerConfig({ ...rotary, patch_size_t: 2 }, "config.json");
+  const feeds = {
+    odd,
+    even: f32([1, 4, 4, 6, 8], [...numbers(odd).slice(0, 192), ...numbers(odd)]),
+    noise: hashed([1, 4, 4, 6, 8], 2),
+    signal: f32([1], [0.6]),
+    sigma: f32([1], [0.8]),
+    timestep: hashed([1, 32], 3),
+    text: hashed([1, 5, 12], 4),
+  };
+  const { odd: short, even, ...x } = inputsOf(feeds) as Record<keyof typeof feeds, Tensor>;
+  const p = new Scope();
+  const { loss } = diffusionLoss(p, { ...x, latents: short }, config);
+  const expected = diffusionLoss(p, { ...x, latents: even }, config).loss;
+  const found = await runModel(engine, toOnnx({ loss, expected }), { ...feeds, ...weightFeeds(p) });
+  expect(found.loss[0]).toBeCloseTo(found.expected[0], 5);
 });
 
 test("mixes and aims as the host's forward process does", async () => {
