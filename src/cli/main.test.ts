@@ -12,6 +12,7 @@ test("commands and options are these", () => {
   expect(surface.join("\n")).toMatchInlineSnapshot(`
     "generate [PROMPT]
       --model DIR|ID
+      --lora FILE[:SCALE]
       -o, --output FILE
       --negative TEXT
       --image FILE

@@ -2,9 +2,12 @@
 import { parseArgs } from "node:util";
 import { ConfigError } from "../errors.ts";
 
-/** One option. The value's type follows from `kind`: a flag is boolean, integer and number are numbers. */
+/**
+ * One option. The value's type follows from `kind`: a flag is boolean, integer and number are numbers, texts is a list
+ * of everything that the option was given with, which may be several times.
+ */
 export type OptionSpec = {
-  readonly kind: "flag" | "text" | "integer" | "number";
+  readonly kind: "flag" | "text" | "texts" | "integer" | "number";
   /** One line for the help; ends without a full stop. */
   readonly about: string;
   /** How the value is called in the help, such as FILE. */
@@ -19,7 +22,9 @@ type ValueOf<S extends OptionSpec> = S["kind"] extends "flag"
   ? boolean
   : S["kind"] extends "text"
     ? string
-    : number;
+    : S["kind"] extends "texts"
+      ? readonly string[]
+      : number;
 
 /** Parsed options by name; what was not given is undefined. */
 export type OptionValues<T extends OptionTable> = { readonly [K in keyof T]: ValueOf<T[K]> | undefined };
@@ -39,7 +44,11 @@ export function parseOptions<T extends OptionTable>(
 ): { readonly values: OptionValues<T>; readonly positionals: readonly string[] } {
   const specs = Object.entries(table).map(([name, { kind, short }]) => [
     name,
-    { type: kind === "flag" ? ("boolean" as const) : ("string" as const), ...(short ? { short } : {}) },
+    {
+      type: kind === "flag" ? ("boolean" as const) : ("string" as const),
+      multiple: kind === "texts",
+      ...(short ? { short } : {}),
+    },
   ]);
   let parsed: ReturnType<typeof parseArgs>;
   try {
@@ -70,7 +79,7 @@ export function describeOptions(table: OptionTable): string[] {
 }
 
 function operandOf({ kind, value, choices }: OptionSpec): string {
-  return choices?.join("|") ?? value ?? (kind === "text" ? "TEXT" : "N");
+  return choices?.join("|") ?? value ?? (kind.startsWith("text") ? "TEXT" : "N");
 }
 
 /** `--guidance -1` would read as two options; a value that looks like a number is glued to its option. */
@@ -89,8 +98,10 @@ function readValue(
   name: string,
   { kind, choices }: OptionSpec,
   raw: unknown,
-): string | number | boolean | undefined {
+): string | readonly string[] | number | boolean | undefined {
+  // What the parser was told of the kind is what it gives.
   if (raw === undefined || kind === "flag") return raw as boolean | undefined;
+  if (kind === "texts") return raw as string[];
   const text = String(raw);
   if (kind === "text") {
     if (choices && !choices.includes(text))

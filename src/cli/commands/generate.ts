@@ -11,13 +11,16 @@ import { readMemory } from "../../runtime/memory.ts";
 import { devices } from "../../runtime/protocol.ts";
 import { type Context, command } from "../command.ts";
 import { eventsOf, sourceOptions } from "../generation-modes.ts";
+import { loraOption, parseLoras } from "../lora-option.ts";
 import { modelFolder, modelOption } from "../model-folder.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
+import { stgOf, stgOptions } from "../stg-options.ts";
 import { FramesFile, readLatents, requireWritable, writeLatents } from "../tensor-files.ts";
 import { duration, Progress } from "../terminal.ts";
 
 const options = {
   model: modelOption,
+  lora: loraOption,
   output: {
     kind: "text",
     short: "o",
@@ -33,6 +36,7 @@ const options = {
   steps: { kind: "integer", about: "denoising steps, 1 to 1000 (50); 0 decodes --latents" },
   guidance: { kind: "number", about: "guidance scale (6); 1 switches it off" },
   "dynamic-cfg": { kind: "flag", about: "let the guidance weight follow the timestep" },
+  ...stgOptions,
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
   seed: { kind: "integer", about: "seed of the noise (random)" },
   tiling: {
@@ -58,7 +62,8 @@ export const generate = command({
     // What can be refused at once is, before gigabytes are downloaded.
     const engine = engineOptions(values);
     if (values.output !== undefined) formatOf(values.output);
-    const pipeline = await loadPipeline(await modelFolder(values, context), engine);
+    const loras = parseLoras(values.lora);
+    const pipeline = await loadPipeline(await modelFolder(values, context), { ...engine, loras });
     try {
       await run(pipeline, prompt, values, context);
     } finally {
@@ -80,6 +85,7 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
     steps: values.steps,
     guidance: values.guidance,
     dynamicGuidance: values["dynamic-cfg"],
+    stg: stgOf(values),
     scheduler: values.scheduler as "ddim" | "dpm" | undefined,
     seed: values.seed ?? randomInt(2 ** 32),
     latents,
@@ -96,6 +102,8 @@ async function run(pipeline: Pipeline, prompt: string, values: Values, context: 
       announce(event, request, progress, context);
       if (event.kind === "latents" && values["save-latents"])
         await writeLatents(values["save-latents"], event.latents);
+      if (event.kind === "inverted" && values["save-inverted"])
+        await writeLatents(values["save-inverted"], event.latents);
       if (event.kind === "frames") await sink.write(event);
       if (event.kind === "done") await finish(sink, event.seconds, request, context);
     }
@@ -178,7 +186,8 @@ class ClipSink {
     formatOf(values.output ?? this.output);
     this.video = new FrameWriter(this.output, { fps: values.fps });
     this.framesFile = values["save-frames"];
-    this.extraFiles = [values["save-frames"], values["save-latents"]].filter((file) => file !== undefined);
+    const extra = [values["save-frames"], values["save-latents"], values["save-inverted"]];
+    this.extraFiles = extra.filter((file) => file !== undefined);
   }
 
   /** Everything that will be written is opened or tried now; hours of work should not end at a folder's permissions. */
