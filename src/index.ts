@@ -1,4 +1,5 @@
 /** @file The public names of the package. */
+export type { SpatioTemporalGuidance } from "./diffusion/stg.ts";
 export { CancelledError, ConfigError, SessionError, ShapeError, WeightsError } from "./errors.ts";
 export type { Fit } from "./media/fit.ts";
 export type { ClipSource, PictureSource } from "./media/pictures.ts";
@@ -11,6 +12,8 @@ export { type ControlToVideoOptions, controlToVideo } from "./pipeline/control-t
 export type { PipelineEvent, SegmentEvent } from "./pipeline/events.ts";
 export type { GenerateOptions } from "./pipeline/generate-options.ts";
 export { type ImageScaling, type ImageToVideoOptions, imageToVideo } from "./pipeline/image-to-video.ts";
+export { type InpaintVideoOptions, inpaintVideo } from "./pipeline/inpaint-video.ts";
+export { type InvertVideoOptions, invertVideo } from "./pipeline/invert-video.ts";
 export { loadPipeline, type Pipeline } from "./pipeline/pipeline.ts";
 export { type SaveOptions, saveVideo } from "./pipeline/save-video.ts";
 export { type TextToVideoOptions, textToVideo } from "./pipeline/text-to-video.ts";

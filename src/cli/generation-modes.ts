@@ -5,6 +5,9 @@ import { controlToVideo } from "../pipeline/control-to-video.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import type { GenerateOptions } from "../pipeline/generate-options.ts";
 import { type ImageScaling, imageScalings, imageToVideo } from "../pipeline/image-to-video.ts";
+import { inpaintVideo } from "../pipeline/inpaint-video.ts";
+import { invertVideo } from "../pipeline/invert-video.ts";
+import { kindOf } from "../pipeline/mode.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { textToVideo } from "../pipeline/text-to-video.ts";
 import { videoToVideo } from "../pipeline/video-to-video.ts";
@@ -21,6 +24,15 @@ export const sourceOptions = {
   video: { kind: "text", value: "FILE|DIR", about: "make this video, or folder of frames, anew" },
   strength: { kind: "number", about: "with --video, share of the steps to do (0.8); lower stays closer" },
   control: { kind: "text", value: "FILE|DIR", about: "follow this control video (Fun control checkpoints)" },
+  "start-image": { kind: "text", value: "FILE", about: "first picture (Fun inpainting checkpoints)" },
+  "end-image": { kind: "text", value: "FILE", about: "last picture (Fun inpainting checkpoints)" },
+  "image-noise": { kind: "number", about: "noise on start and end image, 0 for none (as trained)" },
+  invert: {
+    kind: "text",
+    value: "FILE|DIR",
+    about: "find this video's noise, then make it anew beside itself",
+  },
+  "save-inverted": { kind: "text", value: "FILE", about: "with --invert, write the noise that was found" },
   fit: {
     kind: "text",
     choices: fits,
@@ -31,6 +43,15 @@ export const sourceOptions = {
 type Values = OptionValues<typeof sourceOptions>;
 
 type ModeOf = (pipeline: Pipeline, request: GenerateOptions, values: Values) => AsyncGenerator<PipelineEvent>;
+
+const inpaint: ModeOf = (pipeline, request, values) =>
+  inpaintVideo(pipeline, {
+    ...request,
+    startImage: values["start-image"],
+    endImage: values["end-image"],
+    imageNoise: values["image-noise"],
+    fit: values.fit as Fit | undefined,
+  });
 
 /** Modes by the option that calls for them. */
 const modes: { readonly [name: string]: ModeOf } = {
@@ -45,12 +66,18 @@ const modes: { readonly [name: string]: ModeOf } = {
     videoToVideo(pipeline, { ...request, video: video!, strength, fit: fit as Fit | undefined }),
   control: (pipeline, request, { control, fit }) =>
     controlToVideo(pipeline, { ...request, control: control!, fit: fit as Fit | undefined }),
+  "start-image": inpaint,
+  "end-image": inpaint,
+  invert: (pipeline, request, { invert, fit }) =>
+    invertVideo(pipeline, { ...request, video: invert!, fit: fit as Fit | undefined }),
 };
 
 /** Options that mean nothing without another one. */
 const companions: { readonly [name: string]: readonly string[] } = {
   "image-scaling": ["image"],
   strength: ["video"],
+  "image-noise": ["start-image", "end-image"],
+  "save-inverted": ["invert"],
   fit: Object.keys(modes),
 };
 
@@ -76,5 +103,10 @@ export function eventsOf(
     throw new ConfigError(
       "--steps 0 only decodes --latents; leave the pictures out, or give 1 to 1000 steps",
     );
-  return called.length === 1 ? called[0](pipeline, request, values) : textToVideo(pipeline, request);
+  return (called[0] ?? modeWithoutSource(pipeline, request))(pipeline, request, values);
+}
+
+/** A prompt alone does for inpainting checkpoints too: then all of the clip is unknown. */
+function modeWithoutSource({ checkpoint }: Pipeline, { steps }: GenerateOptions): ModeOf {
+  return steps !== 0 && kindOf(checkpoint) === "inpaint" ? inpaint : textToVideo;
 }

@@ -20,6 +20,11 @@ test("commands and options are these", () => {
       --video FILE|DIR
       --strength N
       --control FILE|DIR
+      --start-image FILE
+      --end-image FILE
+      --image-noise N
+      --invert FILE|DIR
+      --save-inverted FILE
       --fit crop|pad|stretch
       --width N
       --height N
@@ -28,6 +33,9 @@ test("commands and options are these", () => {
       --steps N
       --guidance N
       --dynamic-cfg
+      --stg N
+      --stg-layers N,N
+      --stg-rescale
       --scheduler ddim|dpm
       --seed N
       --tiling
@@ -47,6 +55,22 @@ test("commands and options are these", () => {
       --threads N
     download ID
       --revision REV
+    data make-shapes|read [FILE...]
+      -o, --output DIR
+      --clips N
+      --seed N
+      --size PIXELS
+      --frames N
+      --fps N
+      --split train|held-out|all
+      --captions short|long|both
+    convert IN OUT
+      --to diffusers|sat
+      --component transformer|vae|lora
+      --dtype bf16|f16|f32
+      --fuse-lora FILE[:SCALE]
+      --alpha N
+      --dry-run
     inspect PATH
     bench WHAT
       --layers N

@@ -15,6 +15,9 @@ export const pipelineClasses = [
   "CogVideoXImageToVideoPipeline",
   "CogVideoXVideoToVideoPipeline",
   "CogVideoXFunControlPipeline",
+  "CogVideoXFunInpaintPipeline",
+  "CogVideoX_Fun_Pipeline_Control",
+  "CogVideoX_Fun_Pipeline_Inpaint",
 ] as const;
 export type PipelineClass = (typeof pipelineClasses)[number];
 

@@ -5,6 +5,7 @@ import type { LatentSize } from "../models/transformer/grid.ts";
 import { type Positions, positionsFor } from "../models/transformer/positions/positions.ts";
 import { timestepFeatures } from "../models/transformer/timestep.ts";
 import { type TransformerSegments, transformerSegments } from "../models/transformer/transformer.ts";
+import type { Variation } from "../models/transformer/variation.ts";
 import type { Engine } from "../runtime/engine.ts";
 import { declaredShapes, mapWeights } from "../runtime/mapped-weights.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
@@ -16,6 +17,8 @@ import type { RunHooks } from "./run-hooks.ts";
 export type DenoiserCall = LatentSize & {
   readonly batch: number;
   readonly textLength: number;
+  /** How the call departs from the plain model. */
+  readonly variation?: Variation;
   /** Multiplies the scales of the LoRAs that lie on the weights; 1 unless given. */
   readonly loraScale?: number;
 };

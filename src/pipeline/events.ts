@@ -36,6 +36,8 @@ export type PipelineEvent =
       readonly seconds: number;
       readonly state: SamplerState;
     }
+  /** The noise `[1, F, C, h, w]` that an inversion has found for its video. */
+  | { readonly kind: "inverted"; readonly latents: HostTensor }
   /** The final latents `[B, F, C, h, w]`, before anything is dropped or decoded. */
   | { readonly kind: "latents"; readonly latents: HostTensor }
   /** Decoded frames `[T, H, W, 3]` in [0, 1]; `start` is the index of the first among `total`. */

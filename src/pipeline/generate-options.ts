@@ -1,5 +1,6 @@
 /** @file What can be asked of every mode of generation, with the defaults. */
 import type { SamplerChoice } from "../diffusion/sampler-for.ts";
+import type { SpatioTemporalGuidance } from "../diffusion/stg.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { ClipRequest } from "./clip-size.ts";
 import type { SegmentEvent } from "./events.ts";
@@ -15,6 +16,8 @@ export type GenerateOptions = ClipRequest & {
   readonly guidance?: number;
   /** Lets the guidance weight follow the timestep, as the official demo does with "dpm". */
   readonly dynamicGuidance?: boolean;
+  /** Guidance away from what the model says with some of its blocks left out; off unless given, needs guidance. */
+  readonly stg?: SpatioTemporalGuidance;
   /** The checkpoint's own sampler unless given. */
   readonly scheduler?: SamplerChoice;
   /** Seed of the noise, reproducing the reference's CPU generator; 0 unless given. */

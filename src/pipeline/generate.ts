@@ -3,12 +3,14 @@ import { type Guidance, isGuided } from "../diffusion/guidance.ts";
 import { createRng, drawNormals, type TorchRng } from "../diffusion/noise.ts";
 import { type SamplerState, startRun } from "../diffusion/sampler.ts";
 import { samplerFor } from "../diffusion/sampler-for.ts";
+import { checkedStg } from "../diffusion/stg.ts";
 import { ConfigError } from "../errors.ts";
 import { sameShape, showShape, sizeOf } from "../graph/shape.ts";
 import { tilingFor } from "../models/vae/tiling.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import { samplesOf, stackSamples } from "./clip-layout.ts";
 import { decodeLatents } from "./decode.ts";
-import { type DenoiseRun, denoise } from "./denoise.ts";
+import { type Conditions, type DenoiseRun, denoise, rowsOf, variationOf } from "./denoise.ts";
 import { Denoiser } from "./denoiser.ts";
 import { encodePixels } from "./encode.ts";
 import type { PipelineEvent, Stage } from "./events.ts";
@@ -18,6 +20,11 @@ import type { Pipeline } from "./pipeline.ts";
 import { encodeTokens, tokenize } from "./prompt.ts";
 import { startOf } from "./recipe.ts";
 import type { RunHooks } from "./run-hooks.ts";
+
+/** Options of the stages that do not look at the prompt. */
+export type Unprompted = Omit<GenerateOptions, "prompt">;
+
+type StepEvent = Extract<PipelineEvent, { kind: "step" }>;
 
 /**
  * Makes a video in a mode. Dropping the generator or firing `signal` stops the work at the next segment.
@@ -56,18 +63,25 @@ async function* makeLatents(
   options: GenerateOptions,
   mode: Mode,
 ): AsyncGenerator<PipelineEvent, HostTensor> {
-  const { guidance: scale = defaults.guidance, dynamicGuidance } = options;
-  const guidance: Guidance = { scale, dynamic: dynamicGuidance ?? false };
+  const conditions = conditionsOf(pipeline, options);
   const run = await begin(pipeline, options, mode);
-  const text = yield* encodePrompts(pipeline, options, isGuided(guidance));
-  return yield* sample(pipeline, options, { ...run, guidance, text });
+  const text = yield* encodePrompts(pipeline, options);
+  return yield* sample(pipeline, options, { ...conditions, ...run, text });
+}
+
+/** What every step of a run is given, as far as the options say. @throws ConfigError for guidance that cannot be */
+export function conditionsOf({ checkpoint }: Pipeline, options: Unprompted): Conditions {
+  const { guidance: scale = defaults.guidance, dynamicGuidance = false, stg } = options;
+  const guidance: Guidance = { scale, dynamic: dynamicGuidance };
+  const { layers } = checkpoint.transformer.config;
+  return { guidance, stg: checkedStg(stg, { layers, guided: isGuided(guidance) }) };
 }
 
 /** The run before its first step: sampler, plan, state, and what the model sees beside the latents. */
 export async function begin(
   { checkpoint: { scheduler, transformer } }: Pipeline,
-  { steps = defaults.steps, seed = defaults.seed, scheduler: choice }: Omit<GenerateOptions, "prompt">,
-  { latents: size, strength, start }: Mode,
+  { steps = defaults.steps, seed = defaults.seed, scheduler: choice }: Unprompted,
+  { latents: size, strength, start }: Pick<Mode, "latents" | "strength" | "start">,
 ) {
   const sampler = samplerFor(scheduler, choice);
   const plan = sampler.prepare(steps, { strength });
@@ -77,54 +91,68 @@ export async function begin(
   return { sampler, plan, shape, condition, state: startRun(latents, rng) };
 }
 
+/** A run that has begun, with the hidden states of its prompts. */
+export type BegunRun = Omit<DenoiseRun, "denoiser" | "text"> & {
+  readonly state: SamplerState;
+  readonly text: Prompts;
+};
+
 /** The steps of a run; gives the latents `[1, F, C, h, w]` after the last. */
 export async function* sample(
   { checkpoint, engine }: Pipeline,
-  options: Omit<GenerateOptions, "prompt">,
-  {
-    state: first,
-    ...run
-  }: Omit<DenoiseRun, "denoiser"> & { readonly state: SamplerState; readonly text: HostTensor },
-): AsyncGenerator<Extract<PipelineEvent, { kind: "step" }>, HostTensor> {
+  options: Unprompted,
+  { state: first, text, ...run }: BegunRun,
+): AsyncGenerator<StepEvent, HostTensor> {
   const { config, weights } = checkpoint.transformer;
-  const { shape, text, plan } = run;
-  const [, frames, , height, width] = shape;
-  const [batch, textLength] = text.shape;
+  const [, frames, , height, width] = run.shape;
+  const rows = stackSamples(rowsOf(run).map(({ prompt }) => text[prompt]));
+  const [batch, textLength] = rows.shape;
   const { loraScale } = options;
-  const call = { frames, height, width, batch, textLength, loraScale };
+  const call = { frames, height, width, batch, textLength, variation: variationOf(run), loraScale };
   const denoiser = new Denoiser(engine, config, weights, call);
   try {
+    const all = { ...run, text: rows, denoiser };
     let state = first;
     let before = performance.now();
-    for await (state of denoise({ ...run, denoiser }, first, hooksOf(options, "denoise"))) {
+    for await (state of denoise(all, first, hooksOf(options, "denoise"))) {
       const { step } = state;
+      const { timesteps } = run.plan;
       const seconds = secondsSince(before);
-      const timestep = plan.timesteps[step - 1];
-      yield { kind: "step", step, steps: plan.timesteps.length, timestep, seconds, state };
+      yield { kind: "step", step, steps: timesteps.length, timestep: timesteps[step - 1], seconds, state };
       before = performance.now();
     }
-    return { dtype: "f32", shape, data: state.latents };
+    return { dtype: "f32", shape: run.shape, data: state.latents };
   } finally {
     await denoiser.close();
     await engine.trim();
   }
 }
 
+/** Hidden states `[T, textDim]` of the prompts; without guidance nobody looks at the negative one. */
+export type Prompts = { readonly negative: HostTensor; readonly positive: HostTensor };
+
 async function* encodePrompts(
-  { checkpoint, tokenizer, engine }: Pipeline,
+  pipeline: Pipeline,
   options: GenerateOptions,
-  guided: boolean,
-): AsyncGenerator<PipelineEvent, HostTensor> {
+): AsyncGenerator<PipelineEvent, Prompts> {
+  const { guidance: scale = defaults.guidance, prompt, negativePrompt = defaults.negativePrompt } = options;
+  const texts = isGuided({ scale }) ? [negativePrompt, prompt] : [prompt];
+  const states = yield* encodeTexts(pipeline, options, texts);
+  return { negative: states[0], positive: states[states.length - 1] };
+}
+
+/** Hidden states `[T, textDim]` of every text; the event tells what was cut off the last. */
+export async function* encodeTexts(
+  { checkpoint, tokenizer, engine }: Pipeline,
+  options: Unprompted,
+  texts: readonly string[],
+): AsyncGenerator<PipelineEvent, HostTensor[]> {
   const started = performance.now();
-  const { maxTextLength } = checkpoint.transformer.config;
-  const texts = guided
-    ? [options.negativePrompt ?? defaults.negativePrompt, options.prompt]
-    : [options.prompt];
-  const { ids, truncated } = tokenize(tokenizer, texts, maxTextLength);
+  const { ids, truncated } = tokenize(tokenizer, texts, checkpoint.transformer.config.maxTextLength);
   const states = await encodeTokens(engine, checkpoint, ids, hooksOf(options, "text"));
   await engine.trim();
   yield { kind: "encoded", truncated: truncated.at(-1) ?? null, seconds: secondsSince(started) };
-  return states;
+  return samplesOf(states);
 }
 
 /** The latents a caller gave, or noise `shape` from the generator, which only then moves on. */
@@ -145,7 +173,7 @@ export function noiseOrGiven(
 /** Pixels `[T, 3, H, W]` to latents `[F, L, h, w]` as a stage of a run: a sample with `rng`, else their mean. */
 export function encodeStage(
   { engine, checkpoint }: Pipeline,
-  options: Omit<GenerateOptions, "prompt">,
+  options: Unprompted,
   pixels: HostTensor,
   rng?: TorchRng,
 ): Promise<HostTensor> {
@@ -158,7 +186,7 @@ export function requireTiling({ checkpoint }: Pipeline, { tiling }: GenerateOpti
   if (tiling) tilingFor(checkpoint.vae.config, "decode");
 }
 
-function hooksOf({ signal, onSegment }: Omit<GenerateOptions, "prompt">, stage: Stage): RunHooks {
+function hooksOf({ signal, onSegment }: Unprompted, stage: Stage): RunHooks {
   return { signal, onSegment: (name, done, total) => onSegment?.({ stage, name, done, total }) };
 }
 

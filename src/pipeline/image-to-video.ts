@@ -51,7 +51,7 @@ export async function* imageToVideo(
 /** Image to video as a mode of `generate`, for an image at the clip's size. */
 export function imageMode(
   pipeline: Pipeline,
-  options: Omit<ImageToVideoOptions, "image">,
+  options: Omit<ImageToVideoOptions, "prompt" | "image">,
   size: ClipSize,
   { pixels, event }: SourceClip,
 ): Mode {

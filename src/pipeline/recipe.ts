@@ -39,6 +39,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     steps: options.steps ?? defaults.steps,
     guidance: options.guidance ?? defaults.guidance,
     dynamicGuidance: options.dynamicGuidance ?? false,
+    ...(options.stg ? { stg: options.stg } : {}),
     tiling: options.tiling ?? false,
     scheduler: options.scheduler ?? checkpoint.scheduler.className,
     seed: Number(options.seed ?? defaults.seed),

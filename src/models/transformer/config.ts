@@ -31,6 +31,7 @@ const schema = z.object({
   use_rotary_positional_embeddings: z.boolean().default(false),
   use_learned_positional_embeddings: z.boolean().default(false),
   patch_bias: z.boolean().default(true),
+  add_noise_in_inpaint_model: z.boolean().optional(),
 });
 
 /** The transformer's hyper-parameters in our names. Sizes are in latents, `sampleFrames` in pixel frames. */
@@ -62,6 +63,8 @@ export type TransformerConfig = {
   readonly rotary: boolean;
   readonly learnedPositions: boolean;
   readonly patchBias: boolean;
+  /** CogVideoX-Fun inpainting: trained with a little noise on the given pictures. */
+  readonly noisyInpaint?: boolean;
 };
 
 /**
@@ -100,5 +103,6 @@ export function parseTransformerConfig(json: unknown, source: string): Transform
     rotary: c.use_rotary_positional_embeddings,
     learnedPositions: c.use_learned_positional_embeddings,
     patchBias: c.patch_bias,
+    ...(c.add_noise_in_inpaint_model ? { noisyInpaint: true } : {}),
   };
 }

@@ -5,17 +5,19 @@ import { type Segment, traceSegment } from "../../graph/segment.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { layerNorm, linear } from "../../nn/layers.ts";
 import { layer, Scope } from "../../nn/scope.ts";
-import { type Arrangement, block, join, oneSamplePerRow, type Rotation, type Streams } from "./block.ts";
+import { type Arrangement, join, oneSamplePerRow, type Rotation, type Streams } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
 import { gridOf, type LatentSize, tokensOf } from "./grid.ts";
 import { patchEmbed, unpatchify } from "./patch.ts";
 import type { Positions } from "./positions/positions.ts";
+import { type Variation, variedBlock } from "./variation.ts";
 
 /** Size of one call. */
 export type TransformerCall = LatentSize & {
   readonly batch: number;
   readonly textLength: number;
   readonly added: Positions["added"]["kind"];
+  readonly variation?: Variation;
 };
 
 /** The segments of one call, in the order they run. */
@@ -121,7 +123,8 @@ function blockSegment(config: TransformerConfig, call: TransformerCall, index: n
   const scope = new Scope().at("transformer_blocks", index);
   return traceSegment(scope.path, specs, ({ video, text, emb, cos, sin }) => {
     const rotation: Rotation | null = config.rotary ? { cos, sin } : null;
-    const outputs = block(scope, { video, text }, emb, rotation, config);
+    const place = { index, variation: call.variation };
+    const outputs = variedBlock(scope, { video, text }, emb, rotation, config, place);
     return { outputs: { ...outputs }, params: scope.declared };
   });
 }

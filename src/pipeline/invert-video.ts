@@ -1,0 +1,123 @@
+/** @file DDIM inversion: the noise that a video would have come from, and the video made anew beside it. */
+import { createRng, drawNormals } from "../diffusion/noise.ts";
+import { startRun } from "../diffusion/sampler.ts";
+import { samplerFor } from "../diffusion/sampler-for.ts";
+import { ConfigError } from "../errors.ts";
+import { sizeOf } from "../graph/shape.ts";
+import type { ClipSource } from "../media/pictures.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+import { frameSize, sourceFrames } from "./clip-size.ts";
+import { type FitOptions, type SourceClip, sourceVideo } from "./clip-source.ts";
+import { scaledBy } from "./encode.ts";
+import type { PipelineEvent } from "./events.ts";
+import {
+  conditionsOf,
+  encodeStage,
+  encodeTexts,
+  finish,
+  type Prompts,
+  requireTiling,
+  sample,
+  type Unprompted,
+} from "./generate.ts";
+import { defaults, type GenerateOptions } from "./generate-options.ts";
+import { requireKind } from "./mode.ts";
+import type { Pipeline } from "./pipeline.ts";
+import { startOf } from "./recipe.ts";
+
+/** Which video to invert, and the prompt to make it anew with. */
+export type InvertVideoOptions = Omit<GenerateOptions, "latents" | "stg"> &
+  FitOptions & {
+    /** Its first frames are used: as many as `frames` says, or as the checkpoint was trained for. */
+    readonly video: ClipSource;
+  };
+
+const NAME = "inversion";
+
+/**
+ * Finds the noise of a video by running DDIM backwards, then makes the video anew from other noise and the prompt while
+ * every block attends to the inverted clip at the same noise level: structure and motion stay, the prompt changes the
+ * rest. Events as `textToVideo`, with "source" after "started", steps for both passes, and "inverted" between them.
+ * @throws ConfigError for impossible options, an unreadable video or a checkpoint of another mode; CancelledError
+ *   after `signal`, WeightsError, SessionError
+ */
+export async function* invertVideo(
+  pipeline: Pipeline,
+  options: InvertVideoOptions,
+): AsyncGenerator<PipelineEvent> {
+  const started = performance.now();
+  const { checkpoint } = pipeline;
+  const { config } = checkpoint.transformer;
+  requireKind(checkpoint, NAME, "text");
+  if ("latents" in options && options.latents !== undefined)
+    throw new ConfigError("inversion starts from the video; leave the latents out");
+  requireTiling(pipeline, options);
+  const { frames, fit } = options;
+  const video = await sourceVideo("video", options.video, frameSize(config, options), {
+    fit,
+    atMost: frames ?? config.sampleFrames,
+    count: (available) => sourceFrames(config, available, frames),
+  });
+  const [numFrames, , height, width] = video.pixels.shape;
+  const size = { width, height, frames: numFrames };
+  yield startOf(checkpoint, options, { name: NAME, size, recipe: { fit: video.event.fit } });
+  yield video.event;
+  const { prompt, negativePrompt = defaults.negativePrompt } = options;
+  const texts = yield* encodeTexts(pipeline, options, ["", negativePrompt, prompt]);
+  const [empty, negative, positive] = texts;
+  const latents = yield* invertAndRemake(pipeline, options, video, { empty, negative, positive });
+  yield* finish(pipeline, options, latents, { started, padding: 0 });
+}
+
+/** Both passes over a video at the clip's size, with the hidden states of "" and of the two prompts. */
+export async function* invertAndRemake(
+  pipeline: Pipeline,
+  options: Unprompted,
+  { pixels }: Pick<SourceClip, "pixels">,
+  prompts: Prompts & { readonly empty: HostTensor },
+): AsyncGenerator<PipelineEvent, HostTensor> {
+  const { steps = defaults.steps, seed = defaults.seed, scheduler } = options;
+  const { checkpoint } = pipeline;
+  const rng = createRng(seed);
+  const encoded = scaledBy(
+    await encodeStage(pipeline, options, pixels, rng),
+    checkpoint.vae.config.scalingFactor,
+  );
+  const shape = [1, ...encoded.shape];
+
+  // The reference guides this pass from "" towards "", which is no guidance at all.
+  const inverse = samplerFor(checkpoint.scheduler, "inverse");
+  const backwards = sample(pipeline, options, {
+    guidance: { scale: 1 },
+    sampler: inverse,
+    plan: inverse.prepare(steps),
+    shape,
+    text: { negative: prompts.empty, positive: prompts.empty },
+    state: startRun(encoded.data as Float32Array, rng),
+  });
+  const trajectory: Float32Array[] = [];
+  let next = await backwards.next();
+  for (; !next.done; next = await backwards.next()) {
+    trajectory.push(next.value.state.latents);
+    yield { ...next.value, steps: 2 * next.value.steps };
+  }
+  yield { kind: "inverted", latents: next.value };
+
+  const sampler = samplerFor(checkpoint.scheduler, scheduler);
+  const plan = sampler.prepare(steps);
+  const forwards = sample(pipeline, options, {
+    ...conditionsOf(pipeline, options),
+    sampler,
+    plan,
+    shape,
+    text: prompts,
+    state: startRun(drawNormals(rng, sizeOf(shape)), rng),
+    reference: trajectory.reverse(),
+  });
+  let remade = await forwards.next();
+  for (; !remade.done; remade = await forwards.next()) {
+    const { step, steps: count } = remade.value;
+    yield { ...remade.value, step: count + step, steps: 2 * count };
+  }
+  return remade.value;
+}
