@@ -11,8 +11,11 @@ export type InitialOptions = {
   readonly textHeadDim?: number;
 };
 
-/** A constant, or normal numbers around zero. */
-type Distribution = { readonly value: number } | { readonly std: number };
+/** A constant, a constant for each half, or normal numbers around zero. */
+type Distribution =
+  | { readonly value: number }
+  | { readonly halves: readonly [number, number] }
+  | { readonly std: number };
 type Rule = readonly [keys: RegExp, of: (shape: Shape, textHeadDim: number) => Distribution];
 
 const constant = (value: number) => () => ({ value });
@@ -23,9 +26,6 @@ const fanIn = (shape: Shape) => shape.slice(1).reduce((product, size) => product
 
 /** Glorot & Bengio 2010 for a matrix [out, in]; a patch kernel [out, c, p, p] counts as one. */
 const xavier = (shape: Shape) => ({ std: Math.sqrt(2 / (shape[0] + fanIn(shape))) });
-
-/** The variance of PyTorch's default for convolutions, uniform numbers within 1/√fanIn. */
-const convolution = (shape: Shape) => ({ std: 1 / Math.sqrt(3 * fanIn(shape)) });
 
 const perInput = (shape: Shape) => ({ std: 1 / Math.sqrt(fanIn(shape)) });
 
@@ -44,7 +44,8 @@ const perInput = (shape: Shape) => ({ std: 1 / Math.sqrt(fanIn(shape)) });
  * | learned positions | 0 | as in CogVideoX-5b-I2V |
  * | VAE `conv_y` | normal, 0.02; bias 1 | the norm starts almost as a plain one, |
  * | VAE `conv_b` | 0 | to which the latents add nothing |
- * | VAE convolutions | normal, (3 · fanIn)^-½ | variance of PyTorch's default |
+ * | VAE moments | bias 0 for means, -6 for log-variances | noise of 0.05 drowns nothing while latents are learned |
+ * | VAE convolutions | normal, fanIn^-½ | keeps the variance (LeCun) |
  * | norm weights | 1 | |
  * | biases | 0 | |
  */
@@ -58,9 +59,10 @@ const rules: readonly Rule[] = [
   [/\.conv_y\.conv\.weight$/, normal(0.02)],
   [/\.conv_y\.conv\.bias$/, constant(1)],
   [/\.conv_b\.conv\.weight$/, constant(0)],
+  [/^encoder\.conv_out\.conv\.bias$/, () => ({ halves: [0, -6] })],
   [/norm\w*\.weight$/, constant(1)],
   [/\.bias$/, constant(0)],
-  [/^(encoder|decoder)\.\S+\.weight$/, convolution],
+  [/^(encoder|decoder)\.\S+\.weight$/, perInput],
   [/^(patch_embed|time_embedding|ofs_embedding|transformer_blocks)\.\S+\.weight$/, xavier],
 ];
 
@@ -89,6 +91,8 @@ function distributionOf(key: string, shape: Shape, textHeadDim: number): Distrib
 }
 
 function draw(distribution: Distribution, count: number, seed: number, key: string): Float32Array {
+  if ("halves" in distribution)
+    return Float32Array.from({ length: count }, (_, i) => distribution.halves[i < count / 2 ? 0 : 1]);
   if ("value" in distribution) return new Float32Array(count).fill(distribution.value);
   const { std } = distribution;
   return drawNormals(createRng(hash(`${seed} ${key}`)), count).map((value) => value * std);
