@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import { WeightsError } from "../../errors.ts";
 import { openWeights } from "../checkpoint.ts";
 import { fileError, show, statFile } from "../file.ts";
+import { parseLoraName } from "../lora/names.ts";
 import { readHeader, type StoredTensor } from "../safetensors.ts";
 import { openTorchFile, torchExtensions } from "../torch-file.ts";
 import { type Component, components, countMatches, type Layout, layouts } from "./table.ts";
@@ -86,18 +87,22 @@ function refuseSeveralRanks(folder: string, names: readonly string[]): void {
  * @throws {WeightsError} when no table knows any, or none of the component asked for
  */
 export function recognize(source: WeightSource, component?: Component): Recognized {
+  const names = [...source.tensors.keys()];
+  // LoRAs have more names than the two of the table.
+  const isLora = names.length > 0 && names.every((name) => parseLoraName(name) !== undefined);
+  if (isLora && (component ?? "lora") === "lora") return { component: "lora", layout: "diffusers" };
   const candidates = components
     .filter((candidate) => component === undefined || candidate === component)
     .flatMap((candidate) =>
       layouts.map((layout) => ({
         component: candidate,
         layout,
-        count: countMatches(source.tensors.keys(), candidate, layout),
+        count: countMatches(names, candidate, layout),
       })),
     );
   const best = candidates.reduce((a, b) => (b.count > a.count ? b : a));
   if (best.count > 0) return best;
-  const first = [...source.tensors.keys()].slice(0, 3).map(show).join(", ");
+  const first = names.slice(0, 3).map(show).join(", ");
   throw new WeightsError(
     `${source.path} holds no ${component ?? "transformer, VAE or LoRA"} of CogVideoX under any known name; ` +
       `its ${source.tensors.size} tensors begin with ${first || "none"}`,

@@ -19,6 +19,8 @@ export type WriteOptions = {
   /** The change that a tensor gets on its way, by its name in the result. */
   readonly editOf?: (name: string) => Promise<EditRows | undefined>;
   readonly signal?: AbortSignal;
+  /** Given what discards the file that is being written, for a process that has to end. */
+  readonly onOpen?: (abort: () => Promise<void>) => void;
   /** Called after every tensor. */
   readonly onTensor?: (done: number, total: number) => void;
 };
@@ -46,11 +48,13 @@ const fromFloats: Readonly<Record<FloatDType, (values: Float32Array) => ArrayBuf
 export async function writePlan(
   file: string,
   tensors: readonly PlannedTensor[],
-  { dtype, metadata = { format: "pt" }, editOf, signal, onTensor }: WriteOptions = {},
+  options: WriteOptions = {},
 ): Promise<void> {
+  const { dtype, metadata = { format: "pt" }, editOf, signal, onOpen, onTensor } = options;
   const target = (tensor: PlannedTensor) => (dtype && toFloats[tensor.dtype] ? dtype : tensor.dtype);
   const layout = tensors.map((tensor) => ({ ...tensor, dtype: target(tensor) }));
   const writer = await openSafetensorsWriter(file, layout, metadata);
+  onOpen?.(() => writer.abort());
   try {
     for (const [i, tensor] of tensors.entries()) {
       if (signal?.aborted)

@@ -1,0 +1,147 @@
+/** @file What training takes in memory, estimated before it starts, and what to change where it cannot fit. */
+import { freemem } from "node:os";
+import type { TransformerConfig } from "../../models/transformer/config.ts";
+import { gridOf, type LatentSize, tokensOf } from "../../models/transformer/grid.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
+import { rolesOf } from "../optimiser/update.ts";
+
+/** Everything is trained in float32. */
+const FLOAT = 4;
+
+/** Scores that a tile of attention's gradient may have (autodiff/attention.ts), and how many such tensors it needs. */
+const TILE_SCORES = 2 ** 24;
+const TILES = 4;
+
+/** Bytes of a training run by what they are for. */
+export type TrainingMemory = {
+  readonly weights: number;
+  /** Mean and square of AdamW. */
+  readonly moments: number;
+  /** The moving average of the weights, where one is kept. */
+  readonly average: number;
+  /** Twice the weights where several micro-batches are added up. */
+  readonly gradients: number;
+  /** What the gradient of one micro-batch keeps of its forward pass, and works with. */
+  readonly activations: number;
+  /** The new state, as the old one is let go only when all of it is there. */
+  readonly update: number;
+  /** The most at one time: activations are gone before the update. */
+  readonly peak: number;
+};
+
+export type TrainingSize = {
+  /** Trained values. */
+  readonly parameters: number;
+  readonly average: boolean;
+  /** Clips that go through the engine at once. */
+  readonly batch: number;
+  /** Micro-batches of a step. */
+  readonly microBatches: number;
+  /** Bytes for one clip, from `transformerActivations` or `vaeActivations`. */
+  readonly activationsPerClip: number;
+};
+
+export function trainingMemory(size: TrainingSize): TrainingMemory {
+  const all = FLOAT * size.parameters;
+  const state = all * rolesOf(size).length;
+  const gradients = all * (size.microBatches > 1 ? 2 : 1);
+  const activations = size.batch * size.activationsPerClip;
+  return {
+    weights: all,
+    moments: 2 * all,
+    average: size.average ? all : 0,
+    gradients,
+    activations,
+    update: state,
+    peak: state + Math.max(gradients + activations, all + state),
+  };
+}
+
+/**
+ * Bytes of activations for one clip of `size` latents through a transformer that is differentiated as one graph. Per
+ * token of the joint sequence and block, 20 times the width is kept: each stream before both norms and after them (4),
+ * queries and keys before their norms and after them (4), values (1), what attention and what its projection gives (2),
+ * the widened feed-forward before and after its activation (8), and its result (1). Then come 4 times the width once,
+ * the gradients on their way through a block, and the tiles of attention.
+ */
+export function transformerActivations(
+  config: TransformerConfig,
+  { textLength, ...size }: LatentSize & { readonly textLength: number },
+): number {
+  const tokens = textLength + tokensOf(gridOf(config, size));
+  const { layers, heads, width } = config;
+  const values = tokens * width;
+  const scores = TILES * Math.min(TILE_SCORES, heads * tokens ** 2);
+  return FLOAT * (values * (20 * layers + 4) + Math.max(scores, 3 * 4 * values));
+}
+
+/**
+ * Bytes of activations for one clip `[T, 3, H, W]` of pixels through the VAE, encoder and decoder differentiated as one
+ * graph. A residual block keeps what arrives, what its norms give, before and after their activation, and what its
+ * convolutions see, for the channels on both of its sides: 4.2 values for each in the encoder; in the decoder, whose
+ * norms are steered by the latents, 4.6.
+ */
+export function vaeActivations(
+  config: VaeConfig,
+  { frames, height, width }: { readonly frames: number; readonly height: number; readonly width: number },
+): number {
+  const { channels, layers, temporalLevels, inChannels } = config;
+  const places = channels.map((_, level) => {
+    const time = (frames - 1) / 2 ** Math.min(level, temporalLevels) + 1;
+    return (time * height * width) / 4 ** level;
+  });
+  const last = channels.length - 1;
+  const level = (count: number, from: number, to: number) => from + to + (count - 1) * 2 * to;
+  let encoder = 2 * 2 * channels[last] * places[last];
+  let decoder = encoder;
+  for (const [i, own] of channels.entries()) {
+    encoder += places[i] * level(layers, channels[Math.max(0, i - 1)], own);
+    decoder += places[i] * level(layers + 1, channels[Math.min(last, i + 1)], own);
+  }
+  // Before the first convolution and behind the last one: pixels, and the finest level once activated.
+  const ends = places[0] * (4 * channels[0] + 2 * inChannels);
+  return FLOAT * (4.2 * encoder + 4.6 * decoder + ends);
+}
+
+/** Bytes that this process can still take: what the machine has free, or what its container leaves. */
+export function memoryLeft(): number {
+  return Math.min(process.availableMemory?.() ?? Number.POSITIVE_INFINITY, freemem());
+}
+
+/** Null where a run fits, else a sentence that says what it takes, what there is, and what would fit. */
+export function memoryObstacle(size: TrainingSize, available = memoryLeft()): string | null {
+  const { peak } = trainingMemory(size);
+  if (peak <= available) return null;
+  const missing = `training takes about ${bytesText(peak)} of memory, and ${bytesText(available)} are free`;
+  const batch = largestBatch(size, available);
+  if (batch > 0)
+    return (
+      `${missing}; micro-batches of ${batch} instead of ${size.batch} would fit, ` +
+      `${Math.ceil((size.batch * size.microBatches) / batch)} of them a step for the same numbers`
+    );
+  const fixed = trainingMemory({ ...size, batch: 0 });
+  if (fixed.peak > available)
+    return (
+      `${missing}; the weights and the optimiser's state alone take ${bytesText(fixed.peak)}: ` +
+      "train fewer parameters, or on a machine with more memory"
+    );
+  return (
+    `${missing}; one clip alone takes ${bytesText(size.activationsPerClip)} besides ${bytesText(fixed.peak)}: ` +
+    "choose fewer frames or a smaller resolution"
+  );
+}
+
+/** The most clips that fit at once, with as many micro-batches as the same clips then need; 0 when none does. */
+function largestBatch(size: TrainingSize, available: number): number {
+  const clips = size.batch * size.microBatches;
+  for (let batch = size.batch - 1; batch > 0; batch--) {
+    const microBatches = Math.ceil(clips / batch);
+    if (trainingMemory({ ...size, batch, microBatches }).peak <= available) return batch;
+  }
+  return 0;
+}
+
+function bytesText(bytes: number): string {
+  const gib = bytes / 2 ** 30;
+  return gib >= 1 ? `${gib.toFixed(1)} GiB` : `${Math.ceil(bytes / 2 ** 20)} MiB`;
+}
