@@ -14,14 +14,14 @@ import { indexFile, listedComponents, neededFiles, shardsOf } from "./needed-fil
 export async function cachedSnapshot(cache: RepoCache, id: ModelId): Promise<string> {
   const name = showModelId(id);
   const commit = await cache.commitOf(id.revision);
+  if (commit !== null && (await cache.isKnownMissing(commit, indexFile)))
+    throw new ConfigError(`${name} has no ${indexFile}, so it is no checkpoint in the official layout`);
   if (commit === null || (await sizeOf(cache.snapshot(commit))) === null)
     throw new ConfigError(`${name} is not in the cache ${cache.cache}; ${advice}`);
   const folder = cache.snapshot(commit);
   if ((await sizeOf(join(folder, indexFile))) === null)
     throw new ConfigError(
-      (await cache.isKnownMissing(commit, indexFile))
-        ? `${name} has no ${indexFile}, so it is no checkpoint in the official layout`
-        : `${folder} lacks ${indexFile}, so the download of ${name} is not complete; ${advice}`,
+      `${folder} lacks ${indexFile}, so the download of ${name} is not complete; ${advice}`,
     );
   const missing = await missingFiles(folder, name);
   if (missing.length === 0) return commit;
