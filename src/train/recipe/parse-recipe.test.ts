@@ -1,0 +1,44 @@
+/** @file Tests of recipes: defaults, and mistakes as sentences. */
+import { expect, test } from "vitest";
+import { ConfigError } from "../../errors.ts";
+import { parseRecipe } from "./parse-recipe.ts";
+
+const parse = (text: string) => parseRecipe(text, "toy.yaml");
+
+test("fills in everything that is left out", () => {
+  const recipe = parse("vae: {stages: [{steps: 5}]}");
+  expect(recipe.data).toMatchObject({ kind: "shapes", size: 64, frames: 17 });
+  expect(recipe.model.new?.transformer.layers).toBe(6);
+  expect(recipe.vae.stages[0]).toMatchObject({ steps: 5, train: "all", decay: "cosine", optimiser: "fresh" });
+  expect(recipe.transformer.textDropout).toBe(0.1);
+  expect(recipe.save.every).toBe(200);
+});
+
+test("takes a checkpoint in place of a new model", () => {
+  const recipe = parse("model: {from: models/nano}\ntransformer: {stages: [{steps: 1}]}");
+  expect(recipe.model).toEqual({ from: "models/nano" });
+});
+
+const stages = "vae: {stages: [{steps: 5}]}\n";
+
+test.each([
+  ["sede: 3", "toy.yaml: sede is no field of a recipe; did you mean seed?"],
+  ["vae: {stages: [{steps: 5, bach: 3}]}", "vae.stages[0].bach is no field of a recipe; did you mean batch?"],
+  ["vae: {stages: [{batch: 5}]}", "toy.yaml: vae.stages[0].steps is missing; "],
+  ["vae: {stages: [{steps: 0}]}", "toy.yaml: vae.stages[0].steps is 0; "],
+  ["vae: {stages: [{steps: 5, train: encoder}]}", 'vae.stages[0].train is "encoder"; invalid option'],
+  [`${stages}data: {kind: shapes, framse: 9}`, "data.framse is no field of a recipe; did you mean frames?"],
+  [`${stages}data: {kind: film}`, "toy.yaml: data.kind is"],
+  [`${stages}model: {new: {vae: {layer: 1}}}`, "model.new.vae.layer is no field of a recipe; did you mean layers?"],
+  [`${stages}transformer: {trainTextEncodr: true}`, "did you mean trainTextEncoder?"],
+  [`${stages}colour: red`, "known are seed, output, dtype"],
+  [`${stages}model: {new: {}, from: a}`, "model must have either new"],
+  ["seed: 1", "there is nothing to train"],
+  ["vae: {stages: [{steps: 5, frames: 33}]}", "vae.stages[0].frames is 33, and the clips of data have 17"],
+  ["seed: [1", "toy.yaml is not YAML: "],
+  ["- 1", "toy.yaml must hold fields"],
+  ["seed: 1\nseed: 2", "toy.yaml is not YAML: Map keys must be unique"],
+])("says what is wrong with %j", (text, message) => {
+  expect(() => parse(text)).toThrow(ConfigError);
+  expect(() => parse(text)).toThrow(message);
+});

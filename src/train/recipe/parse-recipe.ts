@@ -1,0 +1,138 @@
+/** @file Reads a training recipe from YAML; every mistake is a sentence with its file and field. */
+import { parseDocument } from "yaml";
+import type { z } from "zod";
+import { ConfigError } from "../../errors.ts";
+import { type Recipe, recipeSchema } from "./schema.ts";
+
+/**
+ * Parses a recipe; what it leaves out has its default.
+ * @param source the file that `text` came from, for messages
+ * @throws ConfigError for text that is no YAML, an unknown field (with the nearest known one), a value that does not fit
+ */
+export function parseRecipe(text: string, source: string): Recipe {
+  const json = readYaml(text, source);
+  const result = recipeSchema.safeParse(json);
+  if (!result.success) throw new ConfigError(sentence(result.error.issues[0], json, source));
+  checkWhole(result.data, source);
+  return result.data;
+}
+
+function readYaml(text: string, source: string): unknown {
+  const document = parseDocument(text, { prettyErrors: true });
+  if (document.errors.length > 0)
+    throw new ConfigError(`${source} is not YAML: ${document.errors[0].message.split("\n")[0]}`);
+  const json: unknown = document.toJS() ?? {};
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    throw new ConfigError(`${source} must hold fields such as "seed: 1", got ${JSON.stringify(json)}`);
+  return json;
+}
+
+/** What no single field can know. */
+function checkWhole({ model, data, vae, transformer, latents }: Recipe, source: string): void {
+  if ((model.new === undefined) === (model.from === undefined))
+    throw new ConfigError(
+      `${source}: model must have either new (a model to be created) or from (a checkpoint folder)`,
+    );
+  if (vae.stages.length + transformer.stages.length === 0)
+    throw new ConfigError(
+      `${source}: neither vae.stages nor transformer.stages has a stage; there is nothing to train`,
+    );
+  for (const [i, { size, frames }] of transformer.stages.entries())
+    if ((frames ?? data.frames) > data.frames || (size ?? data.size) > data.size)
+      throw new ConfigError(
+        `${source}: transformer.stages[${i}] wants ${frames ?? data.frames} frames of ${size ?? data.size} pixels, ` +
+          `data has ${data.frames} of ${data.size}`,
+      );
+  for (const [i, { frames }] of vae.stages.entries())
+    if (frames !== undefined && frames > data.frames)
+      throw new ConfigError(
+        `${source}: vae.stages[${i}].frames is ${frames}, and the clips of data have ${data.frames}`,
+      );
+  if (data.kind === "shapes" && (latents.clips ?? 0) > data.clips)
+    throw new ConfigError(`${source}: latents.clips is ${latents.clips}, and data.clips only ${data.clips}`);
+}
+
+type Issue = z.core.$ZodIssue;
+
+function sentence(issue: Issue, json: unknown, source: string): string {
+  if (issue.code === "unrecognized_keys") {
+    const [key] = issue.keys;
+    const known = fieldsAt(recipeSchema, issue.path, json);
+    const near = nearestName(key, known);
+    const advice = near === undefined ? `known are ${known.join(", ")}` : `did you mean ${near}?`;
+    return `${source}: ${nameOf([...issue.path, key])} is no field of a recipe; ${advice}`;
+  }
+  if (issue.code === "invalid_union" && issue.errors.length > 0) {
+    const deepest = issue.errors.flat().toSorted((a, b) => b.path.length - a.path.length)[0];
+    if (deepest !== undefined)
+      return sentence({ ...deepest, path: [...issue.path, ...deepest.path] }, json, source);
+  }
+  const found = issue.path.reduce<unknown>(
+    (value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key],
+    json,
+  );
+  const value = found === undefined ? "missing" : JSON.stringify(found);
+  return `${source}: ${nameOf(issue.path)} is ${value}; ${lowerFirst(issue.message)}`;
+}
+
+/** vae.stages[0].steps */
+function nameOf(path: readonly PropertyKey[]): string {
+  const text = path.map((key) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`)).join("");
+  return text.replace(/^\./, "") || "the recipe";
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+/** The fields that a schema knows at a path of a document. */
+function fieldsAt(schema: unknown, path: readonly PropertyKey[], json: unknown): string[] {
+  const { shape, element, options } = insideOf(schema);
+  if (options !== undefined) {
+    const kind = (json as { readonly kind?: unknown } | undefined)?.kind;
+    const chosen = options.filter(
+      (option) => (insideOf(option).shape?.kind as { readonly value?: unknown } | undefined)?.value === kind,
+    );
+    return [...new Set(chosen.flatMap((option) => fieldsAt(option, path, json)))];
+  }
+  if (path.length === 0) return Object.keys(shape ?? {});
+  const [key, ...rest] = path;
+  const inner = (json as Record<PropertyKey, unknown> | undefined)?.[key];
+  return fieldsAt(typeof key === "number" ? element : shape?.[String(key)], rest, inner);
+}
+
+type Inside = {
+  readonly shape?: Readonly<Record<string, unknown>>;
+  readonly element?: unknown;
+  readonly options?: readonly unknown[];
+};
+
+/** What defaults and optionality are wrapped around. */
+function insideOf(schema: unknown): Inside {
+  let inner = schema as { readonly def?: { readonly innerType?: unknown } } | undefined;
+  while (inner?.def?.innerType !== undefined) inner = inner.def.innerType as typeof inner;
+  return (inner ?? {}) as Inside;
+}
+
+/** The known name with the fewest edits, if they are few. */
+function nearestName(name: string, known: readonly string[]): string | undefined {
+  const ranked = known.map((candidate) => ({
+    candidate,
+    edits: editDistance(name.toLowerCase(), candidate.toLowerCase()),
+  }));
+  ranked.sort((a, b) => a.edits - b.edits);
+  return ranked[0] !== undefined && ranked[0].edits <= Math.max(2, name.length / 3)
+    ? ranked[0].candidate
+    : undefined;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1])));
+    row = next;
+  }
+  return row[b.length];
+}

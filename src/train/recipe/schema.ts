@@ -1,0 +1,212 @@
+/** @file What a training recipe can say: every field with its default. One recipe is one run. */
+import { z } from "zod";
+import { defaultAdamW } from "../optimiser/adamw.ts";
+import { defaultVaeWeights } from "../vae/loss.ts";
+
+const count = z.int().min(1);
+const whole = z.int().min(0);
+const share = z.number().min(0).max(1);
+const path = z.string().min(1);
+
+/** Optimiser, learning rate and average of a stage. */
+const optimiserFields = {
+  /** Learning rate at the end of the warm-up. */
+  rate: z.number().positive().default(1e-3),
+  /** Steps in which the rate rises from 0. */
+  warmUp: whole.default(30),
+  decay: z.enum(["constant", "linear", "cosine"]).default("cosine"),
+  /** Share of the rate that is left at the last step. */
+  final: share.default(0.05),
+  beta1: share.default(defaultAdamW.beta1),
+  beta2: share.default(defaultAdamW.beta2),
+  eps: z.number().positive().default(defaultAdamW.eps),
+  weightDecay: z.number().min(0).default(defaultAdamW.weightDecay),
+  /** Largest norm of a step's gradient, null for no limit. */
+  clip: z.number().positive().nullable().default(1),
+  /** What the moving average of the weights keeps of itself; young averages keep less. */
+  averageDecay: share.default(0.999),
+  /** `carry` goes on with weights and moments of the stage before, `fresh` begins anew with its averaged weights. */
+  optimiser: z.enum(["carry", "fresh"]).default("fresh"),
+} as const;
+
+const enginesSchema = z.strictObject({
+  /** Engines that work on different micro-batches at once. */
+  count: count.default(1),
+  /** Threads of each. */
+  threads: count.default(1),
+});
+
+const shapesSchema = z.strictObject({
+  kind: z.literal("shapes"),
+  seed: whole.default(7),
+  /** Clips that an epoch has. */
+  clips: count.default(20_000),
+  /** Width and height in pixels. */
+  size: count.default(64),
+  frames: count.default(17),
+  fps: z.number().positive().default(8),
+  /** Probabilities of a second object, a moving camera and a patterned background. */
+  twoObjects: share.default(0.2),
+  camera: share.default(0.1),
+  patterned: share.default(0.5),
+  captions: z.enum(["short", "long", "mixed"]).default("mixed"),
+});
+
+const folderSchema = z.strictObject({
+  kind: z.literal("folder"),
+  /** Holds `metadata.jsonl` with a `file` and a `caption` in every line. */
+  path,
+  size: count.default(64),
+  frames: count.default(17),
+  fps: z.number().positive().default(8),
+});
+
+const tokenizerSchema = z.strictObject({ words: z.array(z.string()), punctuation: z.array(z.string()) });
+
+const newModelSchema = z.strictObject({
+  seed: whole.default(1),
+  /** `shapes` for the words of the shapes' captions. */
+  tokenizer: z.union([z.literal("shapes"), tokenizerSchema]).default("shapes"),
+  textEncoder: z
+    .strictObject({
+      width: count.default(128),
+      heads: count.default(4),
+      headDim: count.default(32),
+      layers: count.default(2),
+      hidden: count.default(256),
+    })
+    .prefault({}),
+  transformer: z
+    .strictObject({
+      heads: count.default(4),
+      headDim: count.default(48),
+      layers: count.default(6),
+      timeDim: count.default(64),
+      maxTextLength: count.default(40),
+      patch: count.default(2),
+      patchT: count.nullable().default(null),
+      positions: z.enum(["rotary", "sincos"]).default("rotary"),
+    })
+    .prefault({}),
+  vae: z
+    .strictObject({
+      channels: z.array(count).min(2).default([16, 32, 32, 64]),
+      layers: count.default(1),
+      latentChannels: count.default(16),
+      groups: count.default(8),
+      temporalRatio: z.literal([1, 2, 4, 8]).default(4),
+    })
+    .prefault({}),
+  scheduler: z
+    .strictObject({
+      className: z.enum(["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"]).default("CogVideoXDDIMScheduler"),
+      snrShift: z.number().positive().default(1),
+    })
+    .prefault({}),
+});
+
+const modelSchema = z.strictObject({
+  /** A model with weights that have never been trained. */
+  new: newModelSchema.optional(),
+  /** A checkpoint folder to start from; it stays as it is. */
+  from: path.optional(),
+});
+
+const discriminatorSchema = z.strictObject({
+  /** Step of the stage from which on VAE and discriminator take turns. */
+  start: whole.default(0),
+  weight: z.number().min(0).default(0.1),
+  kind: z.enum(["hinge", "vanilla"]).default("hinge"),
+  channels: z.array(count).min(1).default([16, 32, 64]),
+  temporalLevels: whole.default(2),
+  rate: z.number().positive().default(1e-4),
+});
+
+const vaeStageSchema = z.strictObject({
+  steps: count,
+  /** Frames of a clip, 8k + 1; 1 for images. */
+  frames: count.optional(),
+  /** Width and height in pixels. */
+  size: count.optional(),
+  /** Clips of a step; each is a micro-batch. */
+  batch: count.default(4),
+  /** Share of the clips that are images. */
+  imageShare: share.default(0),
+  /** `decoder` keeps the encoder, and with it the latents, as they are. */
+  train: z.enum(["all", "decoder"]).default("all"),
+  l1: z.number().min(0).default(defaultVaeWeights.l1),
+  l2: z.number().min(0).default(defaultVaeWeights.l2),
+  kl: z.number().min(0).default(defaultVaeWeights.kl),
+  perceptual: z.number().min(0).default(0),
+  /** Safetensors files of LPIPS and VGG-16; without them a substitute is used that needs none. */
+  lpips: z.array(path).optional(),
+  discriminator: discriminatorSchema.optional(),
+  ...optimiserFields,
+});
+
+const vaeSchema = z.strictObject({
+  stages: z.array(vaeStageSchema).default([]),
+  /** Clips that the scaling factor is measured over. */
+  scaleClips: count.default(64),
+  engines: enginesSchema.prefault({}),
+});
+
+const transformerStageSchema = z.strictObject({
+  steps: count,
+  frames: count.optional(),
+  size: count.optional(),
+  /** Clips of a micro-batch. */
+  batch: count.default(8),
+  /** Micro-batches of a step. */
+  accumulate: count.default(1),
+  ...optimiserFields,
+  optimiser: z.enum(["carry", "fresh"]).default("carry"),
+});
+
+const transformerSchema = z.strictObject({
+  stages: z.array(transformerStageSchema).default([]),
+  /** Whether the text encoder learns with the transformer. */
+  trainTextEncoder: z.boolean().default(true),
+  /** Share of the samples that see an empty prompt instead of their caption. */
+  textDropout: share.default(0.1),
+  /** How timesteps are drawn: spread evenly over the draws of a step, or each for itself. */
+  timesteps: z.enum(["explicit", "independent"]).default("explicit"),
+  /** Departures from the model, to be compared with it; the checkpoint that comes out is then not for generation. */
+  variant: z.enum(["none", "factorised", "sharedNorm", "plainNorm"]).default("none"),
+  engines: enginesSchema.prefault({}),
+});
+
+const sampleSchema = z.strictObject({
+  /** Steps between samples, null for none. */
+  every: count.nullable().default(null),
+  prompts: z.array(z.string()).default(["a red circle moves right", "a blue star spins"]),
+  steps: count.default(25),
+  guidance: z.number().default(4),
+  seed: whole.default(0),
+});
+
+export const recipeSchema = z.strictObject({
+  seed: whole.default(1),
+  /** Where the finished checkpoint goes; by default into the run's folder. */
+  output: path.optional(),
+  /** Number format of the weights in the finished checkpoint. */
+  dtype: z.enum(["f32", "bf16", "f16"]).default("bf16"),
+  model: modelSchema.prefault({ new: {} }),
+  data: z.discriminatedUnion("kind", [shapesSchema, folderSchema]).prefault({ kind: "shapes" }),
+  vae: vaeSchema.prefault({}),
+  latents: z.strictObject({ clips: count.optional() }).prefault({}),
+  transformer: transformerSchema.prefault({}),
+  /** Steps between saves, and how many of the last saves stay. */
+  save: z.strictObject({ every: count.default(200), keep: count.default(2) }).prefault({}),
+  sample: sampleSchema.prefault({}),
+});
+
+/** A recipe with all defaults filled in. */
+export type Recipe = z.infer<typeof recipeSchema>;
+export type DataRecipe = Recipe["data"];
+export type VaeStageRecipe = Recipe["vae"]["stages"][number];
+export type TransformerStageRecipe = Recipe["transformer"]["stages"][number];
+export type EnginesRecipe = Recipe["vae"]["engines"];
+export type NewModelRecipe = z.infer<typeof newModelSchema>;
+/** Fields that stages of both kinds have. */
+export type OptimiserRecipe = Pick<VaeStageRecipe, keyof typeof optimiserFields>;
