@@ -5,6 +5,7 @@ import { exitNow } from "../runtime/heap.ts";
 import { type Command, type Context, commandHelp } from "./command.ts";
 import { bench } from "./commands/bench.ts";
 import { convert } from "./commands/convert.ts";
+import { data } from "./commands/data.ts";
 import { download } from "./commands/download.ts";
 import { forward } from "./commands/forward.ts";
 import { generate } from "./commands/generate.ts";
@@ -12,7 +13,7 @@ import { inspect } from "./commands/inspect.ts";
 import { nearest } from "./options.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 
-export const commands: readonly Command[] = [generate, forward, download, convert, inspect, bench];
+export const commands: readonly Command[] = [generate, forward, download, data, convert, inspect, bench];
 
 /** Exit statuses: done, failed, the call itself was wrong, interrupted. */
 const status = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;

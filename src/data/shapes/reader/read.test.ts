@@ -1,12 +1,10 @@
 /** @file The reader is right about rendered clips, also blurred and noisy ones, and sees nothing in noise. */
 import { describe, expect, test } from "vitest";
-import { randomSource } from "../random.ts";
+import { blurred, faded, noise, noisy } from "../../../../test/helpers/spoiled-clips.ts";
 import { renderScene, type ShapesClip } from "../render.ts";
 import { drawScene } from "../scene.ts";
 import { judge, type Verdict } from "./judge.ts";
 import { readClip } from "./read.ts";
-
-const { float } = randomSource(5);
 
 describe("the reader", () => {
   test("is right about colour, shape and motion of at least 99 % of 320 clips", () => {
@@ -33,7 +31,7 @@ describe("the reader", () => {
   }, 60_000);
 
   test.each([
-    ["noise", (rgb: Uint8Array) => rgb.map(() => 256 * float())],
+    ["noise", noise],
     ["grey noise", (rgb: Uint8Array) => noisy(rgb.fill(127), 50)],
   ])("sees nothing in %s", (_, spoil) => {
     expect(measure(12, { width: 64, height: 64, frames: 9 }, spoil)).toMatchObject({
@@ -75,31 +73,4 @@ function measure(
   return Object.fromEntries(
     Object.entries(right).map(([trait, share]) => [trait, Math.round(share * 1e6) / 1e6]),
   ) as Record<keyof Verdict, number>;
-}
-
-function noisy(rgb: Uint8Array, sigma: number): Uint8Array {
-  const normal = () => Math.sqrt(-2 * Math.log(1 - float())) * Math.cos(2 * Math.PI * float());
-  return rgb.map((value) => Math.min(255, Math.max(0, Math.round(value + sigma * normal()))));
-}
-
-/** The mean of three by three pixels. */
-function blurred(rgb: Uint8Array, { width, height }: ShapesClip): Uint8Array {
-  const clamp = (value: number, most: number) => Math.min(most, Math.max(0, value));
-  return rgb.map((_, at) => {
-    const [c, x] = [at % 3, Math.floor(at / 3) % width];
-    const [y, frame] = [Math.floor(at / 3 / width) % height, Math.floor(at / 3 / width / height)];
-    let sum = 0;
-    for (let dy = -1; dy <= 1; dy++)
-      for (let dx = -1; dx <= 1; dx++)
-        sum += rgb[3 * ((frame * height + clamp(y + dy, height - 1)) * width + clamp(x + dx, width - 1)) + c];
-    return Math.round(sum / 9);
-  });
-}
-
-function faded(rgb: Uint8Array, share: number): Uint8Array {
-  return rgb.map((value, at) => {
-    const start = at - (at % 3);
-    const grey = (rgb[start] + rgb[start + 1] + rgb[start + 2]) / 3;
-    return Math.round(grey + (value - grey) * share);
-  });
 }

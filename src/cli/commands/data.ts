@@ -1,0 +1,123 @@
+/** @file `cogvideox data`: makes the shapes data set, and reads what clips show. */
+import { type ShapesSettings, writeShapes } from "../../data/shapes/dataset.ts";
+import { type Reading, readClip } from "../../data/shapes/reader/read.ts";
+import type { Split } from "../../data/shapes/scene.ts";
+import { ConfigError } from "../../errors.ts";
+import { readVideo } from "../../media/read.ts";
+import type { Command, Context } from "../command.ts";
+import { type OptionTable, type OptionValues, parseOptions } from "../options.ts";
+import { duration, type Terminal } from "../terminal.ts";
+
+const options = {
+  output: {
+    kind: "text",
+    short: "o",
+    value: "DIR",
+    about: "make-shapes: the folder, new or to be continued",
+  },
+  clips: { kind: "integer", about: "make-shapes: how many clips" },
+  seed: { kind: "integer", about: "make-shapes: other clips for every seed (0)" },
+  size: { kind: "integer", value: "PIXELS", about: "make-shapes: width and height (64)" },
+  frames: { kind: "integer", about: "make-shapes: frames of a clip (17)" },
+  fps: { kind: "number", about: "make-shapes: frames per second (8)" },
+  split: {
+    kind: "text",
+    choices: ["train", "held-out", "all"],
+    about: "make-shapes: compositions for training (default), those kept from it, or all",
+  },
+  captions: { kind: "text", choices: ["short", "long", "both"], about: "make-shapes: which captions (both)" },
+} as const satisfies OptionTable;
+
+export const data: Command = {
+  name: "data",
+  about: "Make clips of moving shapes with captions (make-shapes), or say what such clips show (read)",
+  positionals: ["make-shapes|read", "[FILE...]"],
+  options,
+  run: async (args, context) => {
+    // As many files as there are arguments at most.
+    const names = ["make-shapes|read", ...args.map(() => "[FILE]")];
+    const { values, positionals } = parseOptions(args, options, names);
+    const [action, ...files] = positionals;
+    if (action === "make-shapes") await makeShapes(values, files, context);
+    else if (action === "read") await readFiles(values, files, context);
+    else throw new ConfigError(`data can make-shapes and read, not ${JSON.stringify(action)}`);
+  },
+};
+
+type Values = OptionValues<typeof options>;
+
+async function makeShapes(values: Values, files: readonly string[], context: Context): Promise<void> {
+  const { output, clips } = values;
+  if (files.length > 0)
+    throw new ConfigError(`make-shapes takes no FILE, got ${files[0]}; the folder is --output`);
+  if (output === undefined) throw new ConfigError("--output is missing: the folder for the clips");
+  if (clips === undefined) throw new ConfigError("--clips is missing: how many clips to make");
+  const settings: ShapesSettings = {
+    seed: values.seed ?? 0,
+    size: values.size ?? 64,
+    frames: values.frames ?? 17,
+    fps: values.fps ?? 8,
+    // The table allows nothing else.
+    split: (values.split ?? "train") as Split,
+    captions: (values.captions ?? "both") as ShapesSettings["captions"],
+  };
+  const { terminal, signal } = context;
+  const onClip = clipProgress(clips, terminal);
+  const { written, kept } = await writeShapes(output, { ...settings, clips, onClip, signal });
+  terminal.say(`${written} clips written${kept > 0 ? `, ${kept} were there` : ""}`);
+  terminal.print(output);
+  terminal.emit({ event: "done", folder: output, written, kept });
+}
+
+const SAY_EVERY_SECONDS = 10;
+
+/** Keeps a line of progress, and says one now and then for those who read it in a file. */
+function clipProgress(clips: number, terminal: Terminal): (done: number, kept: boolean) => void {
+  const start = performance.now();
+  let said = 0;
+  let written = 0;
+  return (done, kept) => {
+    if (kept) return;
+    written++;
+    const seconds = (performance.now() - start) / 1000;
+    const line = `clip ${done}/${clips}  ${duration((seconds / written) * (clips - done))} left`;
+    terminal.progress(line);
+    if (seconds - said < SAY_EVERY_SECONDS) return;
+    said = seconds;
+    terminal.say(line);
+    terminal.emit({ event: "progress", done, clips });
+  };
+}
+
+async function readFiles(values: Values, files: readonly string[], context: Context): Promise<void> {
+  const given = Object.entries(values).find(([, value]) => value !== undefined);
+  if (given !== undefined)
+    throw new ConfigError(`--${given[0]} belongs to make-shapes; read takes only files`);
+  if (files.length === 0)
+    throw new ConfigError("FILE is missing: a video, an animation or a folder of frames");
+  for (const file of files) {
+    context.signal.throwIfAborted();
+    const reading = await readFile(file);
+    context.terminal.print(`${files.length > 1 ? `${file}: ` : ""}${describe(reading)}`);
+    context.terminal.emit({ event: "reading", file, ...reading });
+  }
+}
+
+async function readFile(file: string): Promise<Reading> {
+  const frames: Uint8Array[] = [];
+  let size = { width: 0, height: 0 };
+  for await (const { rgb, width, height } of readVideo(file)) {
+    frames.push(rgb);
+    size = { width, height };
+  }
+  return readClip(Buffer.concat(frames), { ...size, frames: frames.length });
+}
+
+function describe({ objects, background, camera }: Reading): string {
+  const each = objects.map(({ colour, shape, size, motion }) =>
+    shape === null ? `something ${colour}` : `${size} ${colour} ${shape}, ${motion}`,
+  );
+  const behind =
+    background === null ? "no known background" : `${background.tone} ${background.pattern} background`;
+  return [each.join("; ") || "no object", behind, `camera: ${camera}`].join(" | ");
+}
