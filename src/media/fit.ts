@@ -15,23 +15,24 @@ export function fitImage(image: RgbImage, size: PixelSize, fit: Fit): RgbImage {
   if (fit === "stretch") return resizeLanczos(image, size);
   const [across, down] = [size.width / image.width, size.height / image.height];
   const scale = fit === "crop" ? Math.max(across, down) : Math.min(across, down);
-  const scaled = resizeLanczos(image, {
+  const scaled = {
     width: Math.max(1, Math.round(image.width * scale)),
     height: Math.max(1, Math.round(image.height * scale)),
-  });
-  return centred(scaled, size);
+  };
+  if (fit === "pad") return centred(resizeLanczos(image, scaled), size);
+  const left = Math.floor((scaled.width - size.width) / 2);
+  const top = Math.floor((scaled.height - size.height) / 2);
+  return resizeLanczos(image, scaled, { ...size, left, top });
 }
 
-/** The picture in the middle of a black one of another size; what does not fit is cut off. */
+/** The picture in the middle of a black one that is at least as large. */
 function centred(image: RgbImage, { width, height }: PixelSize): RgbImage {
   if (image.width === width && image.height === height) return image;
   const rgb = new Uint8Array(width * height * 3);
   const left = Math.floor((width - image.width) / 2);
   const top = Math.floor((height - image.height) / 2);
-  const visible = Math.min(width, image.width) * 3;
-  for (let y = Math.max(0, top); y < Math.min(height, top + image.height); y++) {
-    const from = ((y - top) * image.width + Math.max(0, -left)) * 3;
-    rgb.set(image.rgb.subarray(from, from + visible), (y * width + Math.max(0, left)) * 3);
-  }
+  const line = image.width * 3;
+  for (let y = 0; y < image.height; y++)
+    rgb.set(image.rgb.subarray(y * line, (y + 1) * line), ((top + y) * width + left) * 3);
   return { rgb, width, height };
 }

@@ -18,3 +18,22 @@ test.each(cases)("$from to $to gives Pillow's bytes", ({ key, from, to, hard, rg
   expect(resized).toMatchObject({ width: to[0], height: to[1] });
   expect(Buffer.from(resized.rgb).toString("base64")).toBe(rgb);
 });
+
+test("a window is that part of the whole", () => {
+  const rgb = Uint8Array.from(hashUniform(1, 31 * 17 * 3), (u) => Math.floor(u * 256));
+  const image = { rgb, width: 31, height: 17 };
+  for (const size of [
+    { width: 31, height: 9 },
+    { width: 12, height: 40 },
+    { width: 31, height: 17 },
+  ]) {
+    const whole = resizeLanczos(image, size);
+    const window = { left: 3, top: 2, width: 7, height: 5 };
+    const part = resizeLanczos(image, size, window);
+    expect(part).toMatchObject({ width: 7, height: 5 });
+    for (let y = 0; y < 5; y++) {
+      const from = ((y + 2) * size.width + 3) * 3;
+      expect(part.rgb.subarray(y * 21, (y + 1) * 21)).toEqual(whole.rgb.subarray(from, from + 21));
+    }
+  }
+});

@@ -3,19 +3,28 @@ import type { RgbImage } from "./read.ts";
 
 export type PixelSize = { readonly width: number; readonly height: number };
 
+/** The part of a resized picture that is wanted. */
+export type Window = PixelSize & { readonly left: number; readonly top: number };
+
 /**
  * The picture at another size, by Lanczos resampling with three lobes, widened by the factor where it shrinks. Equals
- * `Image.resize(size, Image.LANCZOS)` of Pillow 13 for 8-bit RGB; a side that keeps its length is not touched.
+ * `Image.resize(size, Image.LANCZOS)` of Pillow 13 for 8-bit RGB; a side that keeps its length is not touched. With a
+ * window, that part of the result; the rest is not computed.
  */
-export function resizeLanczos(image: RgbImage, { width, height }: PixelSize): RgbImage {
+export function resizeLanczos(image: RgbImage, { width, height }: PixelSize, window?: Window): RgbImage {
+  const columns: Span = { of: width, from: window?.left ?? 0, count: window?.width ?? width };
+  const rows: Span = { of: height, from: window?.top ?? 0, count: window?.height ?? height };
   // Between the passes pixels are bytes again, so their order shows; Pillow begins with the columns where that loses
   // more than twice as many rows as the other pass loses columns.
   const lostRows = image.height - height;
   const columnsFirst = lostRows > 0 && lostRows > 2 * (image.width - width);
   return columnsFirst
-    ? resizeRows(resizeColumns(image, height), width)
-    : resizeColumns(resizeRows(image, width), height);
+    ? resizeRows(resizeColumns(image, rows), columns)
+    : resizeColumns(resizeRows(image, columns), rows);
 }
+
+/** `count` pixels from `from` on, of a side with `of` pixels. */
+type Span = { readonly of: number; readonly from: number; readonly count: number };
 
 /** Reach of the kernel in source pixels when nothing shrinks. */
 const LOBES = 3;
@@ -32,10 +41,11 @@ type Taps = {
   readonly most: number;
 };
 
-function resizeRows(image: RgbImage, outWidth: number): RgbImage {
+function resizeRows(image: RgbImage, span: Span): RgbImage {
   const { rgb, width, height } = image;
-  if (width === outWidth) return image;
-  const { first, count, weights, most } = lanczosTaps(width, outWidth);
+  const outWidth = span.count;
+  if (width === outWidth && width === span.of) return image;
+  const { first, count, weights, most } = tapsOf(width, span);
   const out = new Uint8Array(outWidth * height * 3);
   for (let y = 0, at = 0; y < height; y++)
     for (let x = 0; x < outWidth; x++)
@@ -48,10 +58,11 @@ function resizeRows(image: RgbImage, outWidth: number): RgbImage {
   return { rgb: out, width: outWidth, height };
 }
 
-function resizeColumns(image: RgbImage, outHeight: number): RgbImage {
+function resizeColumns(image: RgbImage, span: Span): RgbImage {
   const { rgb, width, height } = image;
-  if (height === outHeight) return image;
-  const { first, count, weights, most } = lanczosTaps(height, outHeight);
+  const outHeight = span.count;
+  if (height === outHeight && height === span.of) return image;
+  const { first, count, weights, most } = tapsOf(height, span);
   const stride = width * 3;
   const out = new Uint8Array(stride * outHeight);
   for (let y = 0, at = 0; y < outHeight; y++)
@@ -69,19 +80,30 @@ function toByte(sum: number): number {
   return value < 0 ? 0 : value > 255 ? 255 : value;
 }
 
-function lanczosTaps(size: number, outSize: number): Taps {
+/** A side that keeps its length is copied, as a kernel of one pixel does. */
+function tapsOf(size: number, { of, from, count }: Span): Taps {
+  if (size !== of) return lanczosTaps(size, { of, from, count });
+  return {
+    first: Int32Array.from({ length: count }, (_, i) => from + i),
+    count: new Int32Array(count).fill(1),
+    weights: new Int32Array(count).fill(1 << FRACTION_BITS),
+    most: 1,
+  };
+}
+
+function lanczosTaps(size: number, { of: outSize, from, count: outputs }: Span): Taps {
   const scale = size / outSize;
   const widening = Math.max(scale, 1);
   const reach = LOBES * widening;
   const most = Math.ceil(reach) * 2 + 1;
   const taps = {
-    first: new Int32Array(outSize),
-    count: new Int32Array(outSize),
-    weights: new Int32Array(outSize * most),
+    first: new Int32Array(outputs),
+    count: new Int32Array(outputs),
+    weights: new Int32Array(outputs * most),
     most,
   };
-  for (let i = 0; i < outSize; i++) {
-    const centre = (i + 0.5) * scale;
+  for (let i = 0; i < outputs; i++) {
+    const centre = (from + i + 0.5) * scale;
     const start = Math.max(0, Math.trunc(centre - reach + 0.5));
     const end = Math.min(size, Math.trunc(centre + reach + 0.5));
     const values = Array.from({ length: end - start }, (_, k) =>
