@@ -34,7 +34,7 @@ export function checkedStg(
   const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer >= count);
   if (wrong !== undefined || layers.length === 0)
     throw new ConfigError(
-      `STG leaves out blocks 0 to ${count - 1} of this model, got ${wrong ?? "none"}; name others`,
+      `STG leaves out blocks 0 to ${count - 1} of this model, got ${wrong ?? "none"}; name others with layers (--stg-layers)`,
     );
   return { scale, layers, rescale };
 }

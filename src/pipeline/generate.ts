@@ -6,6 +6,7 @@ import { samplerFor } from "../diffusion/sampler-for.ts";
 import { checkedStg } from "../diffusion/stg.ts";
 import { ConfigError } from "../errors.ts";
 import { sameShape, showShape, sizeOf } from "../graph/shape.ts";
+import { positionsFor } from "../models/transformer/positions/positions.ts";
 import { tilingFor } from "../models/vae/tiling.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { samplesOf, stackSamples } from "./clip-layout.ts";
@@ -37,6 +38,8 @@ export async function* generate(
 ): AsyncGenerator<PipelineEvent> {
   const started = performance.now();
   requireTiling(pipeline, options);
+  requirePlaces(pipeline, mode);
+  conditionsOf(pipeline, options);
   yield startOf(pipeline.checkpoint, options, mode);
   yield* mode.sources ?? [];
   const latents = yield* makeLatents(pipeline, options, mode);
@@ -184,6 +187,15 @@ export function encodeStage(
 /** A tiling that does not work out should be refused now and not when the latents are there. */
 export function requireTiling({ checkpoint }: Pipeline, { tiling }: GenerateOptions): void {
   if (tiling) tilingFor(checkpoint.vae.config, "decode");
+}
+
+/** So should a size that the model has no positions for, and not when the text has been encoded. */
+export function requirePlaces(
+  { checkpoint: { transformer } }: Pipeline,
+  { latents }: Pick<Mode, "latents">,
+): void {
+  const { learnedPositions, patchT, maxTextLength } = transformer.config;
+  if (learnedPositions || patchT !== null) positionsFor(transformer.config, latents, maxTextLength);
 }
 
 function hooksOf({ signal, onSegment }: Unprompted, stage: Stage): RunHooks {

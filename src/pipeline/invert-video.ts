@@ -6,7 +6,7 @@ import { ConfigError } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import type { ClipSource } from "../media/pictures.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import { frameSize, sourceFrames } from "./clip-size.ts";
+import { frameSize, latentSize, sourceFrames } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceVideo } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
@@ -16,6 +16,7 @@ import {
   encodeTexts,
   finish,
   type Prompts,
+  requirePlaces,
   requireTiling,
   sample,
   type Unprompted,
@@ -60,6 +61,7 @@ export async function* invertVideo(
   });
   const [numFrames, , height, width] = video.pixels.shape;
   const size = { width, height, frames: numFrames };
+  requirePlaces(pipeline, { latents: latentSize(config, size) });
   yield startOf(checkpoint, options, { name: NAME, size, recipe: { fit: video.event.fit } });
   yield video.event;
   const { prompt, negativePrompt = defaults.negativePrompt } = options;

@@ -43,11 +43,11 @@ export type Start = {
 /** What a transformer takes besides noisy latents. */
 export type CheckpointKind = "text" | "image" | "control" | "inpaint";
 
-const needs: { readonly [K in CheckpointKind]: string } = {
-  text: "a prompt alone, or a video with --video",
-  image: "an image: give --image",
-  control: "a control video: give --control",
-  inpaint: "a first or last image: give --start-image or --end-image",
+const worksFrom: { readonly [K in CheckpointKind]: string } = {
+  text: "a prompt alone, or from a video (--video, --invert)",
+  image: "an image (--image)",
+  control: "a control video (--control)",
+  inpaint: "a first or last image (--start-image, --end-image), or a prompt alone",
 };
 
 /**
@@ -73,6 +73,6 @@ export function requireKind(checkpoint: Checkpoint, mode: string, kind: Checkpoi
   const { folder, pipelineClass, transformer } = checkpoint;
   throw new ConfigError(
     `${mode} does not work with ${folder}: this ${pipelineClass}, whose transformer takes ` +
-      `${transformer.config.inChannels} channels, needs ${needs[found]}`,
+      `${transformer.config.inChannels} channels, works from ${worksFrom[found]}`,
   );
 }
