@@ -62,6 +62,18 @@ test("a call scales all LoRAs once more", async () => {
   expect(latents).toBeCloseToArray(await expected("attention-scaled"), { atol: 1e-4 });
 });
 
+test("the recipe of a clip names the LoRAs and how strongly they count", async () => {
+  const pipeline = await loadPipeline(recorded("t2v-rope"), { loras: [{ file: attention, scale: 0.5 }] });
+  try {
+    for await (const event of textToVideo(pipeline, { prompt: "x", loraScale: 0.5 })) {
+      expect(event).toMatchObject({ recipe: { loras: [{ file: attention, scale: 0.25 }] } });
+      break;
+    }
+  } finally {
+    await pipeline.close();
+  }
+});
+
 test("a LoRA of another width is refused with the layer and both shapes", async () => {
   const file = join(temporaryFolder(), "lora.safetensors");
   const zeros = (shape: readonly number[]) => ({ dtype: "F32" as const, shape, data: new Float32Array(256) });

@@ -17,7 +17,10 @@ export type LoraRequest = {
 };
 
 /** Weights with adapters lying on them. */
-type AdaptedWeights = WeightSet & { readonly adapters: readonly TransformerAdapter[] };
+type AdaptedWeights = WeightSet & {
+  readonly adapters: readonly TransformerAdapter[];
+  readonly loras: readonly LoraRequest[];
+};
 
 /**
  * The weights with the matrices of LoRAs beside them, from which a `Denoiser` takes both. Several LoRAs add up.
@@ -41,7 +44,7 @@ export async function withLoras(weights: WeightSet, loras: readonly LoraRequest[
     }
   }
   const totalBytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
-  const adapted: AdaptedWeights = { ...weights, tensors, realPaths, totalBytes, adapters };
+  const adapted: AdaptedWeights = { ...weights, tensors, realPaths, totalBytes, adapters, loras };
   return adapted;
 }
 
@@ -51,6 +54,12 @@ export function adaptersOf(weights: WeightSet, scale = 1): TransformerAdapter[] 
   const scaled = (layers: TransformerAdapter["layers"]) =>
     new Map([...layers].map(([target, layer]) => [target, { ...layer, scale: layer.scale * scale }]));
   return adapters.map(({ name, layers }) => ({ name, layers: scaled(layers) }));
+}
+
+/** What a recipe says of the LoRAs on some weights: files and scales. */
+export function lorasOf(weights: WeightSet, scale = 1): { readonly file: string; readonly scale: number }[] {
+  const { loras = [] } = weights as Partial<AdaptedWeights>;
+  return loras.map((lora) => ({ file: lora.file, scale: (lora.scale ?? 1) * scale }));
 }
 
 function asAdapter({ layers }: LoraAdapter, scale: number, name: string): TransformerAdapter {

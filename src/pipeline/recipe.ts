@@ -3,6 +3,7 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { trainedFps } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
+import { lorasOf } from "./lora.ts";
 import { version } from "./version.ts";
 
 /** A JSON object; which fields it has depends on how the clip was made. */
@@ -28,6 +29,7 @@ export function startOf(
 }
 
 function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
+  const loras = lorasOf(checkpoint.transformer.weights, options.loraScale);
   return {
     software: "cogvideox",
     version: version(),
@@ -40,6 +42,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     guidance: options.guidance ?? defaults.guidance,
     dynamicGuidance: options.dynamicGuidance ?? false,
     ...(options.stg ? { stg: options.stg } : {}),
+    ...(loras.length > 0 ? { loras } : {}),
     tiling: options.tiling ?? false,
     scheduler: options.scheduler ?? checkpoint.scheduler.className,
     seed: Number(options.seed ?? defaults.seed),

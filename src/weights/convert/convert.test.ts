@@ -4,7 +4,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { transformerConfigs } from "../../../test/helpers/released-models.ts";
 import { recorded } from "../../../test/helpers/tiny-checkpoint.ts";
+import { parseTransformerConfig } from "../../models/transformer/config.ts";
+import { positionsFor } from "../../models/transformer/positions/positions.ts";
+import { transformerSegments } from "../../models/transformer/transformer.ts";
+import { declaredShapes } from "../../runtime/mapped-weights.ts";
 import { openWeights } from "../checkpoint.ts";
 import { readBytes, readFloats } from "../read.ts";
 import { readHeader, type StoredTensor } from "../safetensors.ts";
@@ -67,6 +72,43 @@ describe.each([
     const back = await convert(sat, component, "sat", "diffusers");
     expect(await contents(back)).toEqual(await contents(tensors));
   });
+});
+
+/** The tensors that a released transformer declares, of the right shapes and without data. */
+function declared(json: object): Tensors {
+  const config = parseTransformerConfig(json, "config.json");
+  const size = { frames: config.patchT === null ? 13 : 14, height: 60, width: 90 };
+  const positions = positionsFor(config, size, config.maxTextLength);
+  const call = { ...size, batch: 1, textLength: config.maxTextLength, added: positions.added.kind };
+  const { embed, blocks, head } = transformerSegments(config, call);
+  const shapes = [...declaredShapes([embed, ...blocks, head])];
+  const place = { dtype: "BF16" as const, file: "none", offset: 0 };
+  const bytes = (shape: readonly number[]) => 2 * shape.reduce((a, b) => a * b, 1);
+  return new Map(shapes.map(([name, shape]) => [name, { ...place, name, shape, byteLength: bytes(shape) }]));
+}
+
+test.each([
+  ["2b", 736],
+  ["5b", 1024],
+  ["5b-I2V", 1025],
+  ["1.5-5B", 1024],
+  ["1.5-5B-I2V", 1028],
+] as const)("all keys of CogVideoX %s have a place in SAT and come back: %i", (name, count) => {
+  const tensors = declared(transformerConfigs[name]);
+  expect(tensors.size).toBe(count);
+  const there = planConversion(tensors, "transformer", "diffusers", "sat");
+  expect(there).toMatchObject({ unmatched: [], missing: [], dropped: [] });
+  const sat = new Map(
+    there.tensors.map(({ name, dtype, shape }) => [
+      name,
+      { name, dtype, shape, file: "sat", offset: 0, byteLength: 2 * shape.reduce((a, b) => a * b, 1) },
+    ]),
+  );
+  const back = planConversion(sat, "transformer", "sat", "diffusers");
+  expect(back).toMatchObject({ unmatched: [], missing: [], dropped: [] });
+  const shapes = (list: Iterable<{ readonly name: string; readonly shape: readonly number[] }>) =>
+    [...list].map((tensor) => `${tensor.name} ${tensor.shape}`).sort();
+  expect(shapes(back.tensors)).toEqual(shapes(tensors.values()));
 });
 
 test("the keys of SAT are these", async () => {
