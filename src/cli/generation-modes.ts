@@ -81,29 +81,35 @@ const companions: { readonly [name: string]: readonly string[] } = {
   fit: Object.keys(modes),
 };
 
-/**
- * The events of the mode that the options ask for; text to video where they name no source.
- * @throws ConfigError for options of two modes, or one that lacks its companion
- */
+/** The events of the mode that the options ask for; text to video where they name no source. */
 export function eventsOf(
   pipeline: Pipeline,
   request: GenerateOptions,
   values: Values,
 ): AsyncGenerator<PipelineEvent> {
+  const mode = checkedMode(values, request) ?? modeWithoutSource(pipeline, request);
+  return mode(pipeline, request, values);
+}
+
+/**
+ * The mode that the options name, null where they name no source.
+ * @throws ConfigError for options of two modes, or one that lacks its companion
+ */
+export function checkedMode(values: Values, { steps }: { readonly steps?: number }): ModeOf | null {
   const given = Object.keys(sourceOptions).filter((name) => values[name as keyof Values] !== undefined);
   for (const name of given)
     if (companions[name] && !companions[name].some((other) => given.includes(other)))
       throw new ConfigError(`--${name} needs ${companions[name].map((other) => `--${other}`).join(" or ")}`);
-  const called = [...new Set(given.map((name) => modes[name]).filter((mode) => mode !== undefined))];
-  if (called.length > 1) {
+  const called = new Set(given.map((name) => modes[name]).filter((mode) => mode !== undefined));
+  if (called.size > 1) {
     const names = given.filter((name) => name in modes).map((name) => `--${name}`);
     throw new ConfigError(`${names.join(" and ")} ask for different modes; give one of them`);
   }
-  if (called.length === 1 && request.steps === 0)
+  if (called.size === 1 && steps === 0)
     throw new ConfigError(
       "--steps 0 only decodes --latents; leave the pictures out, or give 1 to 1000 steps",
     );
-  return (called[0] ?? modeWithoutSource(pipeline, request))(pipeline, request, values);
+  return [...called][0] ?? null;
 }
 
 /** A prompt alone does for inpainting checkpoints too: then all of the clip is unknown. */

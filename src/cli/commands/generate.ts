@@ -10,7 +10,7 @@ import { FrameWriter } from "../../pipeline/save-video.ts";
 import { readMemory } from "../../runtime/memory.ts";
 import { devices } from "../../runtime/protocol.ts";
 import { type Context, command } from "../command.ts";
-import { eventsOf, sourceOptions } from "../generation-modes.ts";
+import { checkedMode, eventsOf, sourceOptions } from "../generation-modes.ts";
 import { loraOption, parseLoras } from "../lora-option.ts";
 import { modelFolder, modelOption } from "../model-folder.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
@@ -61,6 +61,8 @@ export const generate = command({
   run: async (values, [prompt = ""], context) => {
     // What can be refused at once is, before gigabytes are downloaded.
     const engine = engineOptions(values);
+    checkedMode(values, values);
+    stgOf(values);
     if (values.output !== undefined) formatOf(values.output);
     const loras = parseLoras(values.lora);
     const pipeline = await loadPipeline(await modelFolder(values, context), { ...engine, loras });
