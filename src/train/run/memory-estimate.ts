@@ -12,6 +12,9 @@ const FLOAT = 4;
 const TILE_SCORES = 2 ** 24;
 const TILES = 4;
 
+/** The engine itself with its compiled graphs: what small models took beyond their tensors when measured. */
+const ENGINE = 150 * 2 ** 20;
+
 /** Bytes of a training run by what they are for. */
 export type TrainingMemory = {
   readonly weights: number;
@@ -19,7 +22,7 @@ export type TrainingMemory = {
   readonly moments: number;
   /** The moving average of the weights, where one is kept. */
   readonly average: number;
-  /** Twice the weights where several micro-batches are added up. */
+  /** Those of every engine, and their sum where several micro-batches are added up. */
   readonly gradients: number;
   /** What the gradient of one micro-batch keeps of its forward pass, and works with. */
   readonly activations: number;
@@ -37,6 +40,8 @@ export type TrainingSize = {
   readonly batch: number;
   /** Micro-batches of a step. */
   readonly microBatches: number;
+  /** Engines that work on micro-batches at the same time (1), each with weights and activations of its own. */
+  readonly engines?: number;
   /** Bytes for one clip, from `transformerActivations` or `vaeActivations`. */
   readonly activationsPerClip: number;
 };
@@ -44,8 +49,10 @@ export type TrainingSize = {
 export function trainingMemory(size: TrainingSize): TrainingMemory {
   const all = FLOAT * size.parameters;
   const state = all * rolesOf(size).length;
-  const gradients = all * (size.microBatches > 1 ? 2 : 1);
-  const activations = size.batch * size.activationsPerClip;
+  const engines = Math.min(size.engines ?? 1, size.microBatches);
+  const gradients = all * (size.microBatches > 1 ? engines + 1 : 1);
+  const activations = engines * size.batch * size.activationsPerClip;
+  const fixed = ENGINE * engines + all * (engines - 1) + state;
   return {
     weights: all,
     moments: 2 * all,
@@ -53,7 +60,7 @@ export function trainingMemory(size: TrainingSize): TrainingMemory {
     gradients,
     activations,
     update: state,
-    peak: state + Math.max(gradients + activations, all + state),
+    peak: fixed + Math.max(gradients + activations, all + state),
   };
 }
 
@@ -61,8 +68,9 @@ export function trainingMemory(size: TrainingSize): TrainingMemory {
  * Bytes of activations for one clip of `size` latents through a transformer that is differentiated as one graph. Per
  * token of the joint sequence and block, 20 times the width is kept: each stream before both norms and after them (4),
  * queries and keys before their norms and after them (4), values (1), what attention and what its projection gives (2),
- * the widened feed-forward before and after its activation (8), and its result (1). Then come 4 times the width once,
- * the gradients on their way through a block, and the tiles of attention.
+ * the widened feed-forward before and after its activation (8), and its result (1). Gradients that wait for those of
+ * the weights to be computed take about 4 more. Then come 4 times the width once, and the tiles of attention or the
+ * gradients on their way through a feed-forward. The tiles are as large for a batch as for one clip.
  */
 export function transformerActivations(
   config: TransformerConfig,
@@ -72,35 +80,38 @@ export function transformerActivations(
   const { layers, heads, width } = config;
   const values = tokens * width;
   const scores = TILES * Math.min(TILE_SCORES, heads * tokens ** 2);
-  return FLOAT * (values * (20 * layers + 4) + Math.max(scores, 3 * 4 * values));
+  return FLOAT * (values * (24 * layers + 4) + Math.max(scores, 3 * 4 * values));
 }
 
 /**
  * Bytes of activations for one clip `[T, 3, H, W]` of pixels through the VAE, encoder and decoder differentiated as one
  * graph. A residual block keeps what arrives, what its norms give, before and after their activation, and what its
- * convolutions see, for the channels on both of its sides: 4.2 values for each in the encoder; in the decoder, whose
- * norms are steered by the latents, 4.6.
+ * convolutions see, for the channels on both of its sides: 4.5 values for each in the encoder; in the decoder, whose
+ * norms are steered by the latents, 4.8. Kernels in the order of their use are left out, which count in tiny clips.
  */
 export function vaeActivations(
   config: VaeConfig,
   { frames, height, width }: { readonly frames: number; readonly height: number; readonly width: number },
 ): number {
   const { channels, layers, temporalLevels, inChannels } = config;
-  const places = channels.map((_, level) => {
-    const time = (frames - 1) / 2 ** Math.min(level, temporalLevels) + 1;
-    return (time * height * width) / 4 ** level;
-  });
   const last = channels.length - 1;
-  const level = (count: number, from: number, to: number) => from + to + (count - 1) * 2 * to;
-  let encoder = 2 * 2 * channels[last] * places[last];
+  const places = (level: number, halvings: number) =>
+    (((frames - 1) / 2 ** Math.max(0, Math.min(halvings, temporalLevels)) + 1) * height * width) / 4 ** level;
+  const blocks = (count: number, from: number, to: number) => from + to + (count - 1) * 2 * to;
+  let encoder = blocks(2, channels[last], channels[last]) * places(last, last);
   let decoder = encoder;
-  for (const [i, own] of channels.entries()) {
-    encoder += places[i] * level(layers, channels[Math.max(0, i - 1)], own);
-    decoder += places[i] * level(layers + 1, channels[Math.min(last, i + 1)], own);
+  let between = 0;
+  for (const [level, own] of channels.entries()) {
+    // Time is halved at the finest levels first, and doubled at the coarsest ones first.
+    const [encoded, decoded] = [places(level, level), places(level, temporalLevels - (last - level))];
+    const coarser = channels[Math.min(last, level + 1)];
+    encoder += encoded * blocks(layers, channels[Math.max(0, level - 1)], own);
+    decoder += decoded * blocks(layers + 1, coarser, own);
+    if (level < last) between += (encoded / 2) * own + decoded * coarser;
   }
   // Before the first convolution and behind the last one: pixels, and the finest level once activated.
-  const ends = places[0] * (4 * channels[0] + 2 * inChannels);
-  return FLOAT * (4.2 * encoder + 4.6 * decoder + ends);
+  const ends = places(0, 0) * (4 * channels[0] + 2 * inChannels);
+  return FLOAT * (4.5 * encoder + 4.8 * decoder + between + ends);
 }
 
 /** Bytes that this process can still take: what the machine has free, or what its container leaves. */
