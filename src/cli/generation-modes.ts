@@ -7,7 +7,7 @@ import type { GenerateOptions } from "../pipeline/generate-options.ts";
 import { type ImageScaling, imageScalings, imageToVideo } from "../pipeline/image-to-video.ts";
 import { inpaintVideo } from "../pipeline/inpaint-video.ts";
 import { invertVideo } from "../pipeline/invert-video.ts";
-import { kindOf } from "../pipeline/mode.ts";
+import { kindsOf } from "../pipeline/mode.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { textToVideo } from "../pipeline/text-to-video.ts";
 import { videoToVideo } from "../pipeline/video-to-video.ts";
@@ -114,5 +114,5 @@ export function checkedMode(values: Values, { steps }: { readonly steps?: number
 
 /** A prompt alone does for inpainting checkpoints too: then all of the clip is unknown. */
 function modeWithoutSource({ checkpoint }: Pipeline, { steps }: GenerateOptions): ModeOf {
-  return steps !== 0 && kindOf(checkpoint) === "inpaint" ? inpaint : textToVideo;
+  return steps !== 0 && kindsOf(checkpoint).includes("inpaint") ? inpaint : textToVideo;
 }

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { transformerConfigs } from "../../test/helpers/released-models.ts";
 import { ConfigError } from "../errors.ts";
 import { parseTransformerConfig } from "../models/transformer/config.ts";
-import { clipSize, latentSize, leadingFrames, trainedFps } from "./clip-size.ts";
+import { clipSize, latentSize, leadingFrames, sourceFrames, trainedFps } from "./clip-size.ts";
 
 const configOf = (name: keyof typeof transformerConfigs) =>
   parseTransformerConfig(transformerConfigs[name], "config.json");
@@ -58,5 +58,22 @@ describe("latents", () => {
     expect(latentSize(v15, clipSize(v15))).toEqual({ frames: 22, height: 96, width: 170 });
     expect(latentSize(v15, { ...clipSize(v15), frames: 161 }).frames).toBe(42);
     expect([leadingFrames(v15, 21), leadingFrames(v15, 20), leadingFrames(v1, 13)]).toEqual([1, 0, 0]);
+  });
+});
+
+describe("frames of a clip from outside", () => {
+  test("are as many as need no padding, up to the model's own length", () => {
+    expect([1, 8, 9, 16, 17, 300].map((available) => sourceFrames(v1, available))).toEqual([
+      1, 1, 9, 9, 17, 49,
+    ]);
+    expect([8, 15, 16, 300].map((available) => sourceFrames(v15, available))).toEqual([8, 8, 16, 80]);
+  });
+
+  test("are those asked for, where there are so many", () => {
+    expect(sourceFrames(v1, 300, 57)).toBe(57);
+    expect(() => sourceFrames(v1, 20, 25)).toThrow(/frames is 25, but the video has 20/);
+    expect(() => sourceFrames(v1, 20, 16)).toThrow(/frames must be 8k \+ 1, got 16/);
+    expect(() => sourceFrames(v15, 90, 81)).toThrow(/frames must be a multiple of 8, got 81/);
+    expect(() => sourceFrames(v15, 7)).toThrow(/the video has 7 frames, but this model needs at least 8/);
   });
 });

@@ -29,7 +29,8 @@ export async function sourceImage(
   fit: Fit = "crop",
 ): Promise<SourceClip> {
   requireFit(fit);
-  return gathered(what, [await readPicture(source)], size, fit);
+  const picture = await readPicture(source);
+  return gathered([fitImage(picture, size, fit)], describe(what, picture, size, fit));
 }
 
 /**
@@ -43,39 +44,35 @@ export async function sourceVideo(
   { fit = "crop", atMost, count }: FitOptions & { atMost: number; count: (available: number) => number },
 ): Promise<SourceClip> {
   requireFit(fit);
+  let first: RgbImage | null = null;
   const frames: RgbImage[] = [];
   for await (const frame of readClip(source)) {
-    frames.push(frame);
+    first ??= frame;
+    frames.push(fitImage(frame, size, fit)); // at once: the frames of a camera are many times larger
     if (frames.length === atMost) break;
   }
-  if (frames.length === 0) throw new ConfigError(`the ${what} has no frames; give at least one`);
-  return gathered(what, frames.slice(0, count(frames.length)), size, fit);
+  if (first === null) throw new ConfigError(`the ${what} has no frames; give at least one`);
+  return gathered(frames.slice(0, count(frames.length)), describe(what, first, size, fit));
 }
 
 function requireFit(fit: Fit): void {
   if (!fits.includes(fit)) throw new ConfigError(`fit must be one of ${fits.join(", ")}, got ${fit}`);
 }
 
-function gathered(what: string, images: readonly RgbImage[], size: Size, fit: Fit): SourceClip {
+function describe(what: string, { width, height }: RgbImage, size: Size, fit: Fit): SourceClip["event"] {
+  const isSame = width === size.width && height === size.height;
+  return { kind: "source", what, width, height, frames: 1, fit: isSame ? null : fit };
+}
+
+function gathered(images: readonly RgbImage[], event: SourceClip["event"]): SourceClip {
   const [{ width, height }] = images;
-  const plane = size.width * size.height;
+  const plane = width * height;
   const data = new Float32Array(images.length * 3 * plane);
-  for (const [t, image] of images.entries()) {
-    const { rgb } = fitImage(image, size, fit);
+  for (const [t, { rgb }] of images.entries())
     for (let i = 0; i < plane; i++)
       for (let c = 0; c < 3; c++) data[(t * 3 + c) * plane + i] = SIGNED[rgb[i * 3 + c]];
-  }
-  const pixels: HostTensor = { dtype: "f32", shape: [images.length, 3, size.height, size.width], data };
-  const isSame = width === size.width && height === size.height;
-  const event = {
-    kind: "source",
-    what,
-    width,
-    height,
-    frames: images.length,
-    fit: isSame ? null : fit,
-  } as const;
-  return { pixels, event };
+  const pixels: HostTensor = { dtype: "f32", shape: [images.length, 3, height, width], data };
+  return { pixels, event: { ...event, frames: images.length } };
 }
 
 /** Bytes in [-1, 1], with the reference's roundings: a quotient in float32, doubled, minus one. */

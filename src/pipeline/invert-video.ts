@@ -1,5 +1,5 @@
 /** @file DDIM inversion: the noise that a video would have come from, and the video made anew beside it. */
-import { createRng, drawNormals } from "../diffusion/noise.ts";
+import { createRng, drawNormals, type TorchRng } from "../diffusion/noise.ts";
 import { startRun } from "../diffusion/sampler.ts";
 import { samplerFor } from "../diffusion/sampler-for.ts";
 import { ConfigError } from "../errors.ts";
@@ -52,6 +52,8 @@ export async function* invertVideo(
   requireKind(checkpoint, NAME, "text");
   if ("latents" in options && options.latents !== undefined)
     throw new ConfigError("inversion starts from the video; leave the latents out");
+  if ("stg" in options && options.stg !== undefined)
+    throw new ConfigError("inversion does not work together with spatio-temporal guidance; leave stg out");
   requireTiling(pipeline, options);
   const { frames, fit } = options;
   const video = await sourceVideo("video", options.video, frameSize(config, options), {
@@ -78,48 +80,67 @@ export async function* invertAndRemake(
   { pixels }: Pick<SourceClip, "pixels">,
   prompts: Prompts & { readonly empty: HostTensor },
 ): AsyncGenerator<PipelineEvent, HostTensor> {
-  const { steps = defaults.steps, seed = defaults.seed, scheduler } = options;
-  const { checkpoint } = pipeline;
-  const rng = createRng(seed);
-  const encoded = scaledBy(
-    await encodeStage(pipeline, options, pixels, rng),
-    checkpoint.vae.config.scalingFactor,
-  );
-  const shape = [1, ...encoded.shape];
+  const { scalingFactor } = pipeline.checkpoint.vae.config;
+  const rng = createRng(options.seed ?? defaults.seed);
+  const clean = scaledBy(await encodeStage(pipeline, options, pixels, rng), scalingFactor);
+  const shape = [1, ...clean.shape];
+  const trajectory = yield* invert(pipeline, options, { ...clean, shape }, { empty: prompts.empty, rng });
+  yield { kind: "inverted", latents: { dtype: "f32", shape, data: trajectory[trajectory.length - 1] } };
+  return yield* remake(pipeline, options, trajectory.reverse(), { shape, prompts, rng });
+}
 
-  // The reference guides this pass from "" towards "", which is no guidance at all.
-  const inverse = samplerFor(checkpoint.scheduler, "inverse");
-  const backwards = sample(pipeline, options, {
+/**
+ * DDIM backwards from clean latents; the latents after each step. The reference guides this pass from "" towards "",
+ * which is no guidance at all, so that it does without.
+ */
+async function* invert(
+  pipeline: Pipeline,
+  options: Unprompted,
+  { shape, data }: HostTensor,
+  { empty, rng }: { readonly empty: HostTensor; readonly rng: TorchRng },
+): AsyncGenerator<PipelineEvent, Float32Array[]> {
+  const sampler = samplerFor(pipeline.checkpoint.scheduler, "inverse");
+  const steps = sample(pipeline, options, {
     guidance: { scale: 1 },
-    sampler: inverse,
-    plan: inverse.prepare(steps),
+    sampler,
+    plan: sampler.prepare(options.steps ?? defaults.steps),
     shape,
-    text: { negative: prompts.empty, positive: prompts.empty },
-    state: startRun(encoded.data as Float32Array, rng),
+    text: { negative: empty, positive: empty },
+    state: startRun(data as Float32Array, rng),
   });
   const trajectory: Float32Array[] = [];
-  let next = await backwards.next();
-  for (; !next.done; next = await backwards.next()) {
-    trajectory.push(next.value.state.latents);
-    yield { ...next.value, steps: 2 * next.value.steps };
+  for await (const event of steps) {
+    trajectory.push(event.state.latents);
+    yield { ...event, steps: 2 * event.steps };
   }
-  yield { kind: "inverted", latents: next.value };
+  return trajectory;
+}
 
-  const sampler = samplerFor(checkpoint.scheduler, scheduler);
-  const plan = sampler.prepare(steps);
-  const forwards = sample(pipeline, options, {
+/** From fresh noise with the prompts, beside the latents of `reference`, which has one entry for every step. */
+async function* remake(
+  pipeline: Pipeline,
+  options: Unprompted,
+  reference: readonly Float32Array[],
+  {
+    shape,
+    prompts,
+    rng,
+  }: { readonly shape: readonly number[]; readonly prompts: Prompts; readonly rng: TorchRng },
+): AsyncGenerator<PipelineEvent, HostTensor> {
+  const sampler = samplerFor(pipeline.checkpoint.scheduler, options.scheduler);
+  const steps = sample(pipeline, options, {
     ...conditionsOf(pipeline, options),
     sampler,
-    plan,
+    plan: sampler.prepare(options.steps ?? defaults.steps),
     shape,
     text: prompts,
     state: startRun(drawNormals(rng, sizeOf(shape)), rng),
-    reference: trajectory.reverse(),
+    reference,
   });
-  let remade = await forwards.next();
-  for (; !remade.done; remade = await forwards.next()) {
-    const { step, steps: count } = remade.value;
-    yield { ...remade.value, step: count + step, steps: 2 * count };
+  let data: Float32Array = new Float32Array(0);
+  for await (const event of steps) {
+    data = event.state.latents;
+    yield { ...event, step: event.steps + event.step, steps: 2 * event.steps };
   }
-  return remade.value;
+  return { dtype: "f32", shape, data };
 }

@@ -51,15 +51,18 @@ const worksFrom: { readonly [K in CheckpointKind]: string } = {
 };
 
 /**
- * What a checkpoint was made for, by the channels of its transformer; where an image and a control video take the same
- * channels, by the class of its pipeline.
+ * What a checkpoint can be used for, by the channels of its transformer; where an image and a control video take the
+ * same channels, by the class of its pipeline, and either where that does not tell.
  * @throws ConfigError for a number of channels that belongs to no model of the family
  */
-export function kindOf({ transformer, pipelineClass, folder }: Checkpoint): CheckpointKind {
+export function kindsOf({ transformer, pipelineClass, folder }: Checkpoint): readonly CheckpointKind[] {
   const { inChannels, outChannels } = transformer.config;
-  if (inChannels === outChannels) return "text";
-  if (inChannels === 2 * outChannels) return /Control/.test(pipelineClass) ? "control" : "image";
-  if (inChannels === 2 * outChannels + 1) return "inpaint";
+  if (inChannels === outChannels) return ["text"];
+  if (inChannels === 2 * outChannels + 1) return ["inpaint"];
+  if (inChannels === 2 * outChannels) {
+    if (/ImageToVideo/.test(pipelineClass)) return ["image"];
+    return /Control/.test(pipelineClass) ? ["control"] : ["image", "control"];
+  }
   throw new ConfigError(
     `${folder} holds a transformer that takes ${inChannels} channels and makes ${outChannels}; ` +
       `models of this family take ${outChannels}, ${2 * outChannels} or ${2 * outChannels + 1}`,
@@ -68,11 +71,11 @@ export function kindOf({ transformer, pipelineClass, folder }: Checkpoint): Chec
 
 /** @throws ConfigError unless the checkpoint can do the mode */
 export function requireKind(checkpoint: Checkpoint, mode: string, kind: CheckpointKind): void {
-  const found = kindOf(checkpoint);
-  if (found === kind) return;
+  const found = kindsOf(checkpoint);
+  if (found.includes(kind)) return;
   const { folder, pipelineClass, transformer } = checkpoint;
   throw new ConfigError(
     `${mode} does not work with ${folder}: this ${pipelineClass}, whose transformer takes ` +
-      `${transformer.config.inChannels} channels, works from ${worksFrom[found]}`,
+      `${transformer.config.inChannels} channels, works from ${found.map((one) => worksFrom[one]).join(" or ")}`,
   );
 }

@@ -52,6 +52,11 @@ describe("what does not fit is refused with what would", () => {
     ["t2v-rope", ["--stg", "1"], /STG leaves out blocks 0 to 2 .* got 11; .*--stg-layers/],
     ["t2v-rope", ["--stg", "1", "--stg-layers", "1", "--guidance", "1"], /STG comes on top of guidance/],
     ["t2v-rope", ["--stg-layers", "1"], /need --stg/],
+    [
+      "t2v-rope",
+      ["--stg", "1", "--invert", "x.mp4"],
+      /inversion does not work together with spatio-temporal/,
+    ],
     ["t2v-rope", ["--stg", "1", "--stg-layers", "1;2"], /whole numbers with commas between/],
   ])("%s %j", async (checkpoint, args, message) => {
     const { status, stderr } = await generate(checkpoint, args);
