@@ -29,7 +29,10 @@ test.each([
   ["vae: {stages: [{steps: 5, train: encoder}]}", 'vae.stages[0].train is "encoder"; invalid option'],
   [`${stages}data: {kind: shapes, framse: 9}`, "data.framse is no field of a recipe; did you mean frames?"],
   [`${stages}data: {kind: film}`, "toy.yaml: data.kind is"],
-  [`${stages}model: {new: {vae: {layer: 1}}}`, "model.new.vae.layer is no field of a recipe; did you mean layers?"],
+  [
+    `${stages}model: {new: {vae: {layer: 1}}}`,
+    "model.new.vae.layer is no field of a recipe; did you mean layers?",
+  ],
   [`${stages}transformer: {trainTextEncodr: true}`, "did you mean trainTextEncoder?"],
   [`${stages}colour: red`, "known are seed, output, dtype"],
   [`${stages}model: {new: {}, from: a}`, "model must have either new"],

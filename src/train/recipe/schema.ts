@@ -99,7 +99,9 @@ const newModelSchema = z.strictObject({
     .prefault({}),
   scheduler: z
     .strictObject({
-      className: z.enum(["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"]).default("CogVideoXDDIMScheduler"),
+      className: z
+        .enum(["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"])
+        .default("CogVideoXDDIMScheduler"),
       snrShift: z.number().positive().default(1),
     })
     .prefault({}),

@@ -1,0 +1,81 @@
+/** @file Clips to train on: a list that any clip can be asked from by its number, and the order a training takes. */
+import { captionOf } from "../../data/shapes/caption.ts";
+import { renderScene } from "../../data/shapes/render.ts";
+import { drawScene } from "../../data/shapes/scene.ts";
+import type { Content } from "../cache/cache.ts";
+import { digestOfFacts } from "../cache/key.ts";
+import { drawUniform, rngFor } from "../diffusion/random.ts";
+import type { DataRecipe } from "./schema.ts";
+
+/** A list of clips with captions. Clip and caption depend on their index and on nothing else. */
+export type ClipSource = {
+  readonly count: number;
+  /** Pixels `[T, 3, S, S]` in [-1, 1] of a clip at its full length. */
+  readonly pixels: (index: number, size: number) => Float32Array | Promise<Float32Array>;
+  /** T */
+  readonly frames: number;
+  readonly fps: number;
+  readonly caption: (index: number) => string;
+  /** What the pixels of a clip depend on, besides size and length. */
+  readonly content: (index: number) => Content;
+};
+
+/** The clips of shapes that a recipe describes; held-out compositions are never among them. */
+export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): ClipSource {
+  const { seed, frames, fps, twoObjects, camera, patterned } = data;
+  const scene = (index: number) => drawScene({ seed, index, split: "train", twoObjects, camera, patterned });
+  return {
+    count: data.clips,
+    frames,
+    fps,
+    pixels: (index, size) => planar(renderScene(scene(index), { width: size, height: size, frames }), size),
+    content: (index) => ({ digest: digestOfFacts({ seed, index, twoObjects, camera, patterned }) }),
+    caption: (index) => captionOf(scene(index), { seed, index, length: captionLength(data.captions, index) }),
+  };
+}
+
+function captionLength(captions: "short" | "long" | "mixed", index: number): "short" | "long" {
+  return captions === "mixed" ? (index % 4 === 3 ? "long" : "short") : captions;
+}
+
+/** Bytes `[T, S, S, 3]` to values `[T, 3, S, S]` in [-1, 1]. */
+function planar(rgb: Uint8Array, size: number): Float32Array {
+  const plane = size * size;
+  const out = new Float32Array(rgb.length);
+  for (let start = 0; start < rgb.length; start += 3 * plane)
+    for (let i = 0; i < plane; i++)
+      for (let c = 0; c < 3; c++) out[start + c * plane + i] = rgb[start + i * 3 + c] / 127.5 - 1;
+  return out;
+}
+
+/** `count` frames from frame `first` on. */
+export function framesOf(pixels: Float32Array, size: number, first: number, count: number): Float32Array {
+  const frame = 3 * size * size;
+  return pixels.slice(first * frame, (first + count) * frame);
+}
+
+/**
+ * The index of the clip that comes at `position` of an endless training: every clip once in each epoch, each epoch in an
+ * order of its own.
+ */
+export function clipOrder(seed: number, count: number): (position: number) => number {
+  const known = new Map<number, Int32Array>();
+  return (position) => {
+    const epoch = Math.floor(position / count);
+    const order = known.get(epoch) ?? shuffled(seed, count, epoch);
+    if (!known.has(epoch) && known.size > 1) known.delete([...known.keys()][0]);
+    known.set(epoch, order);
+    return order[position % count];
+  };
+}
+
+/** Fisher and Yates. */
+function shuffled(seed: number, count: number, epoch: number): Int32Array {
+  const rng = rngFor(seed, "clip order", epoch);
+  const order = Int32Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(drawUniform(rng) * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}

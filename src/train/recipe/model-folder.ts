@@ -1,0 +1,187 @@
+/** @file The checkpoint folder that a run trains in: made or copied at its start, opened part by part, given out at its end. */
+import { cp, lstat, mkdir, readFile, rename, rm } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { captionVocabulary } from "../../data/shapes/caption.ts";
+import { noiseSchedule, parseSchedulerConfig } from "../../diffusion/schedule.ts";
+import { ConfigError } from "../../errors.ts";
+import { parseT5Config } from "../../models/t5/config.ts";
+import { parseSentencePieceModel } from "../../models/t5/tokenizer/sentencepiece-model.ts";
+import { createT5Tokenizer, type T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
+import { readTokenizerConfig } from "../../models/t5/tokenizer/tokenizer-config.ts";
+import type { WordList } from "../../models/t5/tokenizer/write-sentencepiece.ts";
+import { parseTransformerConfig } from "../../models/transformer/config.ts";
+import { parseVaeConfig } from "../../models/vae/config.ts";
+import { checkKeys, t5Aliases } from "../../weights/check.ts";
+import { openWeights, type WeightSet } from "../../weights/checkpoint.ts";
+import { fileError } from "../../weights/file.ts";
+import { parseJson } from "../../weights/json.ts";
+import { readFloats } from "../../weights/read.ts";
+import { createCheckpoint } from "../new-checkpoint/create-checkpoint.ts";
+import { textEncoderParams, transformerParams, vaeParams } from "../new-checkpoint/declared-params.ts";
+import { type ParamDType, type Params, writeParams } from "../new-checkpoint/params-file.ts";
+import type { CheckpointSpec, ComponentName } from "../new-checkpoint/spec.ts";
+import { temporaryName, writeWhole } from "../run/whole-file.ts";
+import type { DataRecipe, NewModelRecipe, Recipe } from "./schema.ts";
+
+/** Everything about a model but its weights. */
+export type ModelConfigs = Awaited<ReturnType<typeof readConfigs>>;
+
+/**
+ * Makes `folder` the model that the recipe starts from, anew if it is there.
+ * @throws ConfigError when the checkpoint to start from is none, or sizes do not fit together
+ */
+export async function makeModelFolder(folder: string, { model, data }: Recipe): Promise<void> {
+  await rm(folder, { recursive: true, force: true });
+  if (model.from !== undefined) {
+    await readConfigs(model.from);
+    await copyFolder(model.from, folder);
+  } else if (model.new !== undefined)
+    await createCheckpoint(folder, specOf(model.new, data), { seed: model.new.seed });
+}
+
+function specOf(model: NewModelRecipe, { size, frames }: DataRecipe): CheckpointSpec {
+  return {
+    tokenizer: model.tokenizer === "shapes" ? shapesWords() : model.tokenizer,
+    textEncoder: model.textEncoder,
+    transformer: model.transformer,
+    vae: { ...model.vae, scalingFactor: 1 },
+    scheduler: model.scheduler,
+    clip: { frames, height: size, width: size },
+  };
+}
+
+function shapesWords(): WordList {
+  const all = captionVocabulary();
+  const isMark = (word: string) => /^\W+$/.test(word);
+  return { words: all.filter((word) => !isMark(word)), punctuation: all.filter(isMark) };
+}
+
+/** The configurations of a checkpoint folder. @throws ConfigError naming the file */
+export async function readConfigs(folder: string) {
+  const read = async <C>(path: string, parse: (json: unknown, source: string) => C): Promise<C> => {
+    const file = join(folder, path);
+    return parse(await readJson(file), file);
+  };
+  const scheduler = await read("scheduler/scheduler_config.json", parseSchedulerConfig);
+  return {
+    transformer: await read("transformer/config.json", parseTransformerConfig),
+    textEncoder: await read("text_encoder/config.json", parseT5Config),
+    vae: await read("vae/config.json", parseVaeConfig),
+    schedule: noiseSchedule(scheduler),
+  };
+}
+
+/** The tokenizer of a checkpoint folder that has a `spiece.model`. */
+export async function readTokenizer(folder: string): Promise<T5Tokenizer> {
+  const file = join(folder, "tokenizer", "tokenizer_config.json");
+  const options = readTokenizerConfig(await readJson(file), file);
+  const model = join(folder, "tokenizer", "spiece.model");
+  const bytes = await readFile(model).catch((cause) => {
+    throw fileError("read the tokenizer", model, cause);
+  });
+  return createT5Tokenizer(parseSentencePieceModel(bytes), options);
+}
+
+/** Where the weights of a part lie, checked against what the model declares. */
+export async function openPart(folder: string, part: ComponentName): Promise<WeightSet> {
+  const set = await openWeights(join(folder, part));
+  const declared = declaredBy(await readConfigs(folder), part);
+  const stored = checkKeys(declared, set, { aliases: t5Aliases });
+  return { ...set, tensors: stored };
+}
+
+/** The values of a part, in float32, under the names that the model declares. */
+export async function readPart(folder: string, part: ComponentName): Promise<Params> {
+  const { tensors } = await openPart(folder, part);
+  const params = new Map<string, { shape: readonly number[]; data: Float32Array }>();
+  for (const [key, stored] of tensors)
+    params.set(key, { shape: stored.shape, data: await readFloats(stored) });
+  return params;
+}
+
+function declaredBy(configs: ModelConfigs, part: ComponentName) {
+  if (part === "vae") return vaeParams(configs.vae);
+  return part === "transformer"
+    ? transformerParams(configs.transformer)
+    : textEncoderParams(configs.textEncoder);
+}
+
+/** Changes some fields of a part's `config.json`. */
+export async function editConfig(
+  folder: string,
+  part: ComponentName,
+  change: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const file = join(folder, part, "config.json");
+  const json = (await readJson(file)) as object;
+  await writeWhole(file, `${JSON.stringify({ ...json, ...change }, null, 2)}\n`);
+}
+
+/**
+ * Replaces the trained values of a part; those that were not trained stay as they are.
+ * @throws WeightsError for a part in several files
+ */
+export async function replaceWeights(folder: string, part: ComponentName, trained: Params): Promise<void> {
+  const all = new Map(await readPart(folder, part));
+  for (const [key, param] of trained) if (all.has(key)) all.set(key, param);
+  await writeParams(folder, part, all, "f32");
+}
+
+/**
+ * Gives out a model as a checkpoint of its own, the weights of some parts in one number format and the others as they
+ * are. The folder appears in one step.
+ * @throws ConfigError when something stands there
+ */
+export async function giveOut(
+  folder: string,
+  output: string,
+  { parts, dtype }: { readonly parts: readonly ComponentName[]; readonly dtype: ParamDType },
+): Promise<void> {
+  await requireFree(output);
+  const target = resolve(output);
+  const draft = join(dirname(target), temporaryName(basename(target)));
+  try {
+    await mkdir(dirname(target), { recursive: true });
+    await cp(folder, draft, { recursive: true });
+    for (const part of parts) await writeParams(draft, part, await readPart(folder, part), dtype);
+    await rename(draft, target);
+  } catch (cause) {
+    await rm(draft, { recursive: true, force: true });
+    throw fileError("write the trained checkpoint", target, cause);
+  }
+}
+
+/** @throws ConfigError when something stands at `output` */
+export async function requireFree(output: string): Promise<void> {
+  if (await exists(output))
+    throw new ConfigError(`${output} exists; move it away, or give another output in the recipe`);
+}
+
+export async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function copyFolder(from: string, to: string): Promise<void> {
+  const draft = join(dirname(to), temporaryName(basename(to)));
+  try {
+    await cp(from, draft, { recursive: true, dereference: true });
+    await rename(draft, to);
+  } catch (cause) {
+    await rm(draft, { recursive: true, force: true });
+    throw fileError("copy the checkpoint", from, cause);
+  }
+}
+
+async function readJson(file: string): Promise<unknown> {
+  const bytes = await readFile(file).catch((cause) => {
+    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}; is the checkpoint complete?`, {
+      cause,
+    });
+  });
+  const parsed = parseJson(bytes);
+  if ("problem" in parsed) throw new ConfigError(`${file} ${parsed.problem}`);
+  return parsed.value;
+}

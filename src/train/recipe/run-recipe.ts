@@ -1,0 +1,354 @@
+/** @file A run from a recipe: its stages one after the other, saved, resumed, followed, and given out as a checkpoint. */
+import { basename, join } from "node:path";
+import { CancelledError, ConfigError } from "../../errors.ts";
+import { emptyTimestepLog, logLosses, type TimestepLog } from "../diffusion/timestep-log.ts";
+import type { TrainingTensors } from "../learner.ts";
+import type { Json, Restored } from "../run/checkpoints.ts";
+import { type MetricsLog, openMetrics } from "../run/metrics.ts";
+import { openRun, type Run } from "../run/run-folder.ts";
+import { type EventFile, openEventFile } from "../run/tensorboard.ts";
+import { type ClipSource, shapesClips } from "./clips.ts";
+import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
+import { parseRecipe } from "./parse-recipe.ts";
+import type { DataRecipe, Recipe } from "./schema.ts";
+import { finishStage, openStage, type Place, showPrompts } from "./stage-work.ts";
+import { changedFields, type PlannedStage, planStages, totalSteps } from "./stages.ts";
+import type { StageStart, StageStep, Trainee } from "./trainee.ts";
+
+/** What a run tells. Steps count over all stages; `stageStep` within one. */
+export type RecipeEvent =
+  | { readonly kind: "note"; readonly text: string }
+  | {
+      readonly kind: "stage";
+      readonly name: string;
+      readonly steps: number;
+      readonly done: number;
+      readonly clipsPerStep: number;
+      readonly parameters: number;
+    }
+  | { readonly kind: "encoding"; readonly done: number; readonly total: number }
+  | (Omit<StageStep, "step" | "byTimestep"> & {
+      readonly kind: "step";
+      readonly stage: string;
+      readonly step: number;
+      readonly steps: number;
+      readonly stageStep: number;
+      /** Running means of the loss by timestep, from clean to noise; null where no loss has been seen. */
+      readonly bands: readonly (number | null)[] | null;
+    })
+  | { readonly kind: "saved"; readonly step: number }
+  | { readonly kind: "sample"; readonly file: string }
+  | { readonly kind: "done"; readonly output: string | null; readonly steps: number };
+
+/** Makes something to look at; given by whoever knows codecs and pipelines. */
+export type Showing = {
+  /** Writes pixels `[T, 3, H, W]` in [-1, 1]; returns the file's name. */
+  readonly clip: (
+    base: string,
+    clip: { readonly data: Float32Array; readonly shape: readonly number[]; readonly fps: number },
+  ) => Promise<string>;
+  /** Generates the prompts with a checkpoint folder; returns the files' names. */
+  readonly prompts: (base: string, folder: string, sample: Recipe["sample"]) => Promise<readonly string[]>;
+};
+
+export type RunRecipeOptions = {
+  /** Folder of the run. */
+  readonly folder: string;
+  /** false: the run must be new. true: it must exist. "auto": go on if it exists. */
+  readonly resume?: boolean | "auto";
+  /** Train at most this many steps now. */
+  readonly maxSteps?: number;
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: RecipeEvent) => void;
+  readonly show?: Showing;
+  /** Opens data of the kind "folder". */
+  readonly openFolder?: (data: Extract<DataRecipe, { kind: "folder" }>) => Promise<ClipSource>;
+};
+
+export type RunOutcome = {
+  /** The finished checkpoint, null when the run stopped before. */
+  readonly output: string | null;
+  /** Steps that are done. */
+  readonly step: number;
+};
+
+/**
+ * Trains what a recipe says, from the start or from where the run in `folder` stands. Killed at any moment and resumed,
+ * a run ends with the weights of one that was never stopped.
+ * @param source the recipe's file: its path, for messages, and all of its text
+ * @throws ConfigError for a wrong recipe or folder; CancelledError when `signal` fires, after saving
+ */
+export async function runRecipe(
+  source: { readonly file: string; readonly text: string },
+  { folder, resume = false, ...options }: RunRecipeOptions,
+): Promise<RunOutcome> {
+  const recipe = parseRecipe(source.text, source.file);
+  const clips = await openClips(recipe.data, options, source.file);
+  const run = await openRun(folder, {
+    config: { name: basename(source.file), text: source.text },
+    seed: recipe.seed,
+    resume,
+    keep: recipe.save.keep,
+    differences: (before) => changedFields(parseRecipe(before, "the run's recipe"), recipe),
+  });
+  try {
+    return await new RecipeRun(run, recipe, { file: source.file, clips }, options).finish();
+  } finally {
+    await run.close();
+  }
+}
+
+async function openClips(
+  data: DataRecipe,
+  { openFolder }: Pick<RunRecipeOptions, "openFolder">,
+  file: string,
+): Promise<ClipSource> {
+  if (data.kind === "shapes") return shapesClips(data);
+  if (openFolder === undefined)
+    throw new ConfigError(`${file}: data.kind is "folder", which can only be read by the command line`);
+  return openFolder(data);
+}
+
+/** Where a run stands: in which stage, after how many of its steps, with which state. */
+type Position = StageStart & { readonly stage: number; readonly log: TimestepLog };
+
+class RecipeRun {
+  private readonly run: Run;
+  private readonly recipe: Recipe;
+  private readonly options: Omit<RunRecipeOptions, "folder" | "resume">;
+  private readonly place: Place;
+  private readonly stages: readonly PlannedStage[];
+  private readonly signal: AbortSignal;
+  private stepsNow = 0;
+
+  constructor(
+    run: Run,
+    recipe: Recipe,
+    { file, clips }: { readonly file: string; readonly clips: ClipSource },
+    options: Omit<RunRecipeOptions, "folder" | "resume">,
+  ) {
+    this.run = run;
+    this.recipe = recipe;
+    this.options = options;
+    this.signal = options.signal ?? new AbortController().signal;
+    this.stages = planStages(recipe);
+    const onEncoding = (done: number, total: number) => this.tell({ kind: "encoding", done, total });
+    this.place = {
+      file,
+      clips,
+      folder: run.folder,
+      model: join(run.folder, "model"),
+      signal: this.signal,
+      onEncoding,
+    };
+  }
+
+  async finish(): Promise<RunOutcome> {
+    const restored = await this.run.latest();
+    for (const text of this.run.notes) this.tell({ kind: "note", text });
+    if (restored === undefined) {
+      if (this.recipe.output !== undefined) await requireFree(this.recipe.output);
+      await makeModelFolder(this.place.model, this.recipe);
+    }
+    const metrics = await openMetrics(this.run.metricsFile, restored?.step ?? 0);
+    const events = await openEventFile(this.run.folder, (restored?.step ?? 0) + 1);
+    try {
+      const last = await this.trainAll(positionOf(restored), { metrics, events });
+      const isDone = last.stage === this.stages.length;
+      const step = isDone ? totalSteps(this.stages) : this.stages[last.stage].stepsBefore + last.done;
+      const output = isDone ? await this.giveOut() : null;
+      this.tell({ kind: "done", output, steps: step });
+      return { output, step };
+    } finally {
+      await metrics.close();
+      await events.close();
+    }
+  }
+
+  private async trainAll(position: Position, books: Books): Promise<Position> {
+    for (const planned of this.stages.slice(position.stage)) {
+      const tensors = await this.trainStage(planned, position, books);
+      if (tensors === null) return { ...position, stage: planned.index, done: this.doneIn(planned) };
+      await finishStage(this.recipe, planned, tensors, this.place);
+      position = this.behind(planned, position, tensors);
+    }
+    return position;
+  }
+
+  /** The position at the beginning of the stage that follows. */
+  private behind(
+    planned: PlannedStage,
+    { updatesBefore, log }: Position,
+    tensors: TrainingTensors,
+  ): Position {
+    const next = this.stages.at(planned.index + 1);
+    const carries = next?.canCarry === true && next.stage.optimiser === "carry";
+    return {
+      stage: planned.index + 1,
+      done: 0,
+      updatesBefore: carries ? updatesBefore + planned.stage.steps : 0,
+      tensors: carries ? tensors : null,
+      log,
+    };
+  }
+
+  private lastSteps = new Map<number, number>();
+
+  private doneIn({ index }: PlannedStage): number {
+    return this.lastSteps.get(index) ?? 0;
+  }
+
+  /** Trains a stage to its end and returns its state; null where it was to stop before. */
+  private async trainStage(
+    planned: PlannedStage,
+    position: Position,
+    books: Books,
+  ): Promise<TrainingTensors | null> {
+    const { steps } = planned.stage;
+    if (position.done === steps && position.tensors !== null) return position.tensors;
+    this.lastSteps.set(planned.index, position.done);
+    if (this.isSpent()) return null;
+    const { trainee, close } = await openStage(this.recipe, planned, position, this.place);
+    const { name, clipsPerStep } = planned;
+    this.tell({ kind: "stage", name, steps, done: position.done, clipsPerStep, parameters: trainee.size });
+    try {
+      const isDone = await this.trainSteps(planned, trainee, position, books);
+      return isDone ? await trainee.tensors() : null;
+    } finally {
+      await close();
+    }
+  }
+
+  /** Whether the stage's last step is done. */
+  private async trainSteps(
+    planned: PlannedStage,
+    trainee: Trainee,
+    position: Position,
+    books: Books,
+  ): Promise<boolean> {
+    const { steps } = planned.stage;
+    let { log } = position;
+    let [done, saved] = [position.done, position.done];
+    const save = async () => {
+      await books.metrics.sync();
+      await this.save(planned, trainee, { ...position, done, log });
+      saved = done;
+    };
+    try {
+      for await (const step of trainee.train(this.signal)) {
+        done = step.step;
+        this.stepsNow++;
+        this.lastSteps.set(planned.index, done);
+        if (step.byTimestep !== undefined)
+          log = logLosses(log, step.byTimestep.timesteps, step.byTimestep.losses);
+        await this.note(planned, step, log, books);
+        const stops = this.isSpent();
+        if (done === steps || stops || (planned.stepsBefore + done) % this.recipe.save.every === 0)
+          await save();
+        if (this.isShown(done, steps)) await this.showWork(planned, trainee, done);
+        if (stops) break;
+      }
+    } catch (error) {
+      if (error instanceof CancelledError && done > saved) await save();
+      throw error;
+    }
+    return done === steps;
+  }
+
+  private async save(planned: PlannedStage, trainee: Trainee, position: Position): Promise<void> {
+    const { done, updatesBefore, log } = position;
+    const step = planned.stepsBefore + done;
+    const state = { stage: planned.index, done, updatesBefore, log } satisfies SavedState;
+    await this.run.save({
+      step,
+      task: planned.name,
+      tensors: await trainee.tensors(),
+      state: state as unknown as Json,
+    });
+    this.tell({ kind: "saved", step });
+  }
+
+  private async note(planned: PlannedStage, step: StageStep, log: TimestepLog, books: Books): Promise<void> {
+    const { step: stageStep, byTimestep, parts, ...numbers } = step;
+    const global = planned.stepsBefore + stageStep;
+    const bands = byTimestep ? log.bands.map(({ count, mean }) => (count === 0 ? null : mean)) : null;
+    const byBand = Object.fromEntries(
+      (bands ?? []).flatMap((mean, i) => (mean === null ? [] : [[`loss_from_${log.bands[i].from}`, mean]])),
+    );
+    const { loss, gradientNorm, rate, seconds } = numbers;
+    const measured = { loss, gradientNorm, rate, seconds, ...parts, ...byBand };
+    await books.metrics.add({ step: global, stage: planned.name, ...measured });
+    const tagged = Object.entries(measured).map(([name, value]) => [`${planned.kind}/${name}`, value]);
+    await books.events.scalars(global, Object.fromEntries(tagged));
+    this.tell({
+      kind: "step",
+      stage: planned.name,
+      step: global,
+      steps: totalSteps(this.stages),
+      stageStep,
+      parts,
+      bands,
+      ...numbers,
+    });
+  }
+
+  private isSpent(): boolean {
+    return this.options.maxSteps !== undefined && this.stepsNow >= this.options.maxSteps;
+  }
+
+  private isShown(done: number, steps: number): boolean {
+    const { every } = this.recipe.sample;
+    return every !== null && this.options.show !== undefined && (done % every === 0 || done === steps);
+  }
+
+  private async showWork(planned: PlannedStage, trainee: Trainee, done: number): Promise<void> {
+    const { show } = this.options;
+    if (show === undefined) return;
+    const step = String(planned.stepsBefore + done).padStart(8, "0");
+    const base = join(this.run.samplesFolder, `step-${step}`);
+    const picture = await trainee.picture();
+    const files =
+      picture !== null
+        ? [await show.clip(base, { ...picture, fps: this.place.clips.fps })]
+        : await showPrompts(this.recipe, await trainee.tensors(), this.place, (folder) =>
+            show.prompts(base, folder, this.recipe.sample),
+          );
+    for (const file of files) this.tell({ kind: "sample", file });
+  }
+
+  /** Null for variants, whose weights no released model takes. */
+  private async giveOut(): Promise<string | null> {
+    const { output = join(this.run.folder, "output"), dtype, model, transformer } = this.recipe;
+    if (transformer.variant !== "none" && transformer.stages.length > 0) return null;
+    if (await exists(output)) return output;
+    const trained = new Set(this.stages.map(({ kind }) => kind));
+    const parts = (["text_encoder", "transformer", "vae"] as const).filter((part) => {
+      if (model.new !== undefined) return true;
+      return part === "text_encoder"
+        ? trained.has("transformer") && transformer.trainTextEncoder
+        : trained.has(part);
+    });
+    await giveOut(this.place.model, output, { parts, dtype });
+    return output;
+  }
+
+  private tell(event: RecipeEvent): void {
+    this.options.onEvent?.(event);
+  }
+}
+
+type Books = { readonly metrics: MetricsLog; readonly events: EventFile };
+
+type SavedState = {
+  readonly stage: number;
+  readonly done: number;
+  readonly updatesBefore: number;
+  readonly log: TimestepLog;
+};
+
+function positionOf(restored: Restored | undefined): Position {
+  if (restored === undefined)
+    return { stage: 0, done: 0, updatesBefore: 0, tensors: null, log: emptyTimestepLog() };
+  // Written by `save`; a change of the recipe's stages has been refused.
+  return { ...(restored.state as unknown as SavedState), tensors: restored.tensors };
+}

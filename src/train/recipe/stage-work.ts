@@ -1,0 +1,199 @@
+/** @file What a run does around the steps of a stage: open it, write its weights to the model, show the model's work. */
+import { cp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { Engine } from "../../runtime/engine.ts";
+import { type Cache, openCache } from "../cache/cache.ts";
+import type { Engines, TrainingTensors } from "../learner.ts";
+import { PARTS } from "../tasks/text-to-video.ts";
+import type { ClipSource } from "./clips.ts";
+import { contestOf } from "./contest.ts";
+import { encodeSet, type LatentSet, measureScale } from "./latent-set.ts";
+import { editConfig, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
+import type { EnginesRecipe, Recipe } from "./schema.ts";
+import type { PlannedStage } from "./stages.ts";
+import { textStates } from "./text-states.ts";
+import { type StageStart, type Trainee, valuesOf, withoutPrefix } from "./trainee.ts";
+import { transformerStage } from "./transformer-stage.ts";
+import { vaeStage } from "./vae-stage.ts";
+
+/** Where a run works. */
+export type Place = {
+  /** The recipe's file, for messages. */
+  readonly file: string;
+  /** Of the run. */
+  readonly folder: string;
+  /** The checkpoint that is being trained. */
+  readonly model: string;
+  readonly clips: ClipSource;
+  readonly signal: AbortSignal;
+  readonly onEncoding: (done: number, total: number) => void;
+};
+
+/** A stage with its engines, until `close`. */
+export type OpenStage = { readonly trainee: Trainee; readonly close: () => Promise<void> };
+
+/** Opens a stage: engines, weights, graphs, and for the transformer the latents of the clips. */
+export async function openStage(
+  recipe: Recipe,
+  planned: PlannedStage,
+  start: StageStart,
+  place: Place,
+): Promise<OpenStage> {
+  const engines = startEngines(recipe[planned.kind].engines);
+  try {
+    return planned.kind === "vae"
+      ? await openVae(recipe, planned, start, place, engines)
+      : await openTransformer(recipe, planned, start, place, engines);
+  } catch (error) {
+    await closeEngines(engines);
+    throw error;
+  }
+}
+
+async function openVae(
+  recipe: Recipe,
+  planned: Extract<PlannedStage, { kind: "vae" }>,
+  start: StageStart,
+  place: Place,
+  engines: Engines,
+): Promise<OpenStage> {
+  const { stage, stepsBefore, clipsBefore } = planned;
+  const setting = {
+    where: `${place.file}: vae.stages[${planned.index}]`,
+    stage,
+    config: (await readConfigs(place.model)).vae,
+    folder: place.model,
+    clips: place.clips,
+    size: stage.size ?? recipe.data.size,
+    seed: recipe.seed,
+    stepsBefore,
+    clipsBefore,
+    engines,
+  };
+  const trainee = await (stage.discriminator === undefined
+    ? vaeStage(setting, start)
+    : contestOf(setting, stage.discriminator, start));
+  return { trainee, close: () => closeAll(trainee, engines) };
+}
+
+async function openTransformer(
+  recipe: Recipe,
+  planned: Extract<PlannedStage, { kind: "transformer" }>,
+  start: StageStart,
+  place: Place,
+  engines: Engines,
+): Promise<OpenStage> {
+  const { stage, stepsBefore, clipsBefore } = planned;
+  const configs = await readConfigs(place.model);
+  const cache = await openCache(join(place.folder, "cache"));
+  const size = { frames: stage.frames ?? place.clips.frames, size: stage.size ?? recipe.data.size };
+  const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
+  const latents = await encodeClips(place, cache, engines, { ...size, count });
+  const texts = recipe.transformer.trainTextEncoder
+    ? null
+    : await textStates(place.model, configs.textEncoder, cache, engines[0]);
+  const setting = {
+    stage,
+    recipe: recipe.transformer,
+    config: configs.transformer,
+    textConfig: configs.textEncoder,
+    schedule: configs.schedule,
+    scalingFactor: configs.vae.scalingFactor,
+    folder: place.model,
+    tokenizer: await readTokenizer(place.model),
+    latents,
+    clips: place.clips,
+    texts,
+    seed: recipe.seed,
+    stepsBefore,
+    clipsBefore,
+    engines,
+  };
+  const trainee = await transformerStage(setting, start);
+  const close = async () => {
+    await texts?.close();
+    await closeAll(trainee, engines);
+  };
+  return { trainee, close };
+}
+
+async function encodeClips(
+  { model, clips, signal, onEncoding }: Place,
+  cache: Cache,
+  engines: Engines,
+  wanted: { readonly frames: number; readonly size: number; readonly count: number },
+): Promise<LatentSet> {
+  const setting = { config: (await readConfigs(model)).vae, folder: model, clips, ...wanted };
+  const onClip = (done: number) => onEncoding(done, wanted.count);
+  return encodeSet(setting, cache, engines, { signal, onClip });
+}
+
+/**
+ * Writes the averaged weights of a finished stage to the run's model, and behind the last stage of the VAE the scaling
+ * factor that belongs to it. Done twice, it is done once.
+ */
+export async function finishStage(
+  recipe: Recipe,
+  planned: PlannedStage,
+  tensors: TrainingTensors,
+  place: Place,
+): Promise<void> {
+  if (planned.kind === "vae") {
+    await replaceWeights(place.model, "vae", valuesOf(tensors, "average"));
+    if (planned.index === recipe.vae.stages.length - 1) await scaleLatents(recipe, place);
+  } else if (recipe.transformer.variant === "none") await writeTransformer(place.model, tensors);
+}
+
+/** Measures `scaling_factor` over some clips of the training set, at their full size, and writes it to the VAE's configuration. */
+async function scaleLatents({ vae, data }: Recipe, place: Place): Promise<void> {
+  const engines = startEngines(vae.engines);
+  try {
+    const cache = await openCache(join(place.folder, "cache"));
+    const count = Math.min(vae.scaleClips, place.clips.count);
+    const wanted = { frames: place.clips.frames, size: data.size, count };
+    const factor = await measureScale(await encodeClips(place, cache, engines, wanted));
+    await editConfig(place.model, "vae", { scaling_factor: factor });
+  } finally {
+    await closeEngines(engines);
+  }
+}
+
+async function writeTransformer(folder: string, tensors: TrainingTensors): Promise<void> {
+  const average = valuesOf(tensors, "average");
+  await replaceWeights(folder, "transformer", withoutPrefix(PARTS.transformer, average));
+  const text = withoutPrefix(PARTS.textEncoder, average);
+  if (text.size > 0) await replaceWeights(folder, "text_encoder", text);
+}
+
+/** Lets `generate` work with a copy of the model that has the averaged weights of this moment. */
+export async function showPrompts(
+  { transformer }: Recipe,
+  tensors: TrainingTensors,
+  { folder, model }: Place,
+  generate: (folder: string) => Promise<readonly string[]>,
+): Promise<readonly string[]> {
+  if (transformer.variant !== "none") return [];
+  const preview = join(folder, "preview");
+  await rm(preview, { recursive: true, force: true });
+  try {
+    await cp(model, preview, { recursive: true });
+    await writeTransformer(preview, tensors);
+    return await generate(preview);
+  } finally {
+    await rm(preview, { recursive: true, force: true });
+  }
+}
+
+function startEngines({ count, threads }: EnginesRecipe): Engines {
+  const [first, ...rest] = Array.from({ length: count }, () => new Engine({ threads }));
+  return [first, ...rest];
+}
+
+async function closeAll(trainee: Trainee, engines: Engines): Promise<void> {
+  await trainee.close().catch(() => {});
+  await closeEngines(engines);
+}
+
+async function closeEngines(engines: Engines): Promise<void> {
+  for (const engine of engines) await engine.close();
+}

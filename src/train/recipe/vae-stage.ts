@@ -1,0 +1,235 @@
+/** @file A stage of the VAE's training: clips, images and frames drawn for every step, losses as graphs, one learner. */
+import { realpath } from "node:fs/promises";
+import { drawNormals } from "../../diffusion/noise.ts";
+import { ConfigError } from "../../errors.ts";
+import { sizeOf } from "../../graph/shape.ts";
+import { input } from "../../graph/tensor.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
+import { Scope } from "../../nn/scope.ts";
+import type { HostTensor } from "../../runtime/protocol.ts";
+import type { WeightSet } from "../../weights/checkpoint.ts";
+import { readHeader, type StoredTensor } from "../../weights/safetensors.ts";
+import { drawUniform, rngFor } from "../diffusion/random.ts";
+import { imagesInBatch } from "../diffusion/stages.ts";
+import { type Engines, Learner, type LossGraph, type MicroBatch, type StepReport } from "../learner.ts";
+import { train } from "../loop.ts";
+import { learningRate } from "../optimiser/learning-rate.ts";
+import { latentShape } from "../vae/codec.ts";
+import { clipRule, comesBack, vaeLoss } from "../vae/loss.ts";
+import { lpips } from "../vae/lpips.ts";
+import { perceptualFrame, perceptualTerm, plainPerceptual } from "../vae/perceptual.ts";
+import { type ClipSource, clipOrder, framesOf } from "./clips.ts";
+import { openPart, readPart } from "./model-folder.ts";
+import type { VaeStageRecipe } from "./schema.ts";
+import {
+  averageDecayAt,
+  rateSchedule,
+  type StageStart,
+  type StageStep,
+  type Trainee,
+  updateSettings,
+  withFrozen,
+} from "./trainee.ts";
+
+/** What a VAE stage is made of. */
+export type VaeStageSetting = {
+  /** For messages, such as "recipe.yaml: vae.stages[0]". */
+  readonly where: string;
+  readonly stage: VaeStageRecipe;
+  readonly config: VaeConfig;
+  /** The run's model. */
+  readonly folder: string;
+  readonly clips: ClipSource;
+  readonly size: number;
+  readonly seed: number;
+  /** Steps and clips of the stages before, so that no two stages draw the same. */
+  readonly stepsBefore: number;
+  readonly clipsBefore: number;
+  readonly engines: Engines;
+};
+
+/** The graphs of one length of clips. */
+export type VaeGraphs = {
+  readonly frames: number;
+  readonly learning: LossGraph;
+  /** The same loss that gives the reconstruction too. */
+  readonly showing: LossGraph;
+};
+
+/**
+ * A stage of the VAE, with the weights of `start`.
+ * @throws ConfigError when the VAE cannot take clips of this size
+ */
+export async function vaeStage(setting: VaeStageSetting, start: StageStart): Promise<Trainee> {
+  const { learner, graphs } = await startVae(setting, start);
+  return {
+    size: learner.size,
+    tensors: () => learner.tensors(),
+    train: (signal) => trainVae(setting, start, learner, graphs, signal),
+    picture: () => reconstruction(setting, learner, graphs),
+    close: () => learner.close(),
+  };
+}
+
+async function* trainVae(
+  setting: VaeStageSetting,
+  { done, updatesBefore }: StageStart,
+  learner: Learner,
+  graphs: readonly VaeGraphs[],
+  signal: AbortSignal,
+): AsyncGenerator<StageStep> {
+  const { stage } = setting;
+  const batchesOf = vaeBatches(setting, graphs);
+  const task = {
+    steps: updatesBefore + stage.steps,
+    rate: (update: number) => learningRate(update - updatesBefore, stage.steps, rateSchedule(stage)),
+    averageDecay: (update: number) => averageDecayAt(update, stage),
+    batches: (update: number) => batchesOf(update - updatesBefore),
+  };
+  for await (const report of train(learner, task, { done: updatesBefore + done, signal }))
+    yield stepOf(report, report.step - updatesBefore);
+}
+
+/** What is told of a step. */
+export function stepOf(report: StepReport & { rate: number; seconds: number }, step: number): StageStep {
+  const { loss, gradientNorm, rate, seconds, reports } = report;
+  const names = Object.keys(reports[0]).filter((name) => name !== "loss");
+  const mean = (name: string) =>
+    reports.reduce((sum, each) => sum + Number(each[name].data[0]), 0) / reports.length;
+  const parts = Object.fromEntries(names.map((name) => [name, mean(name)]));
+  return { step, loss, gradientNorm, rate, seconds, parts };
+}
+
+/** The learner of a stage, and its graphs for every length of clips. */
+export async function startVae(
+  setting: VaeStageSetting,
+  { tensors }: StageStart,
+  terms?: (p: Scope) => Parameters<typeof vaeLoss>[4],
+): Promise<{ learner: Learner; graphs: VaeGraphs[] }> {
+  checkSize(setting);
+  const { stage, folder, engines } = setting;
+  const isTrained = (key: string) =>
+    key.startsWith("decoder.") || (stage.train === "all" && key.startsWith("encoder."));
+  const sets = { "": await openPart(folder, "vae"), ...(await lpipsSet(stage)) };
+  const lengths = new Set([lengthOf(setting), ...(stage.imageShare > 0 ? [1] : [])]);
+  const graphs = [...lengths].map((frames) => {
+    const { learning, showing } = graphsFor(setting, frames, terms);
+    return {
+      frames,
+      learning: withFrozen(learning, isTrained, sets),
+      showing: withFrozen(showing, isTrained, sets),
+    };
+  });
+  const weights = new Map([...(await readPart(folder, "vae"))].filter(([key]) => isTrained(key)));
+  const settings = updateSettings(stage);
+  const learner = await (tensors === null
+    ? Learner.start(engines, weights, settings)
+    : Learner.restore(engines, tensors, settings));
+  return { learner, graphs };
+}
+
+function graphsFor(
+  { stage, config, size }: VaeStageSetting,
+  frames: number,
+  terms?: (p: Scope) => Parameters<typeof vaeLoss>[4],
+): Omit<VaeGraphs, "frames"> {
+  const p = new Scope();
+  const shape = [frames, config.inChannels, size, size];
+  const sample = { clip: input("clip", shape), noise: input("noise", latentShape(shape, config)) };
+  const distance = stage.lpips === undefined ? plainPerceptual() : lpips(p.at("lpips"));
+  const perceptual = perceptualTerm(distance, input("frame", [1], "i32"));
+  const { loss, parts, reconstruction } = vaeLoss(p, sample, config, stage, { perceptual, ...terms?.(p) });
+  const report = Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined));
+  const name = `VAE, [${shape.join(", ")}]`;
+  return {
+    learning: { name, loss, report, params: p.declared },
+    showing: { name: `${name} with pictures`, loss, report: { reconstruction }, params: p.declared },
+  };
+}
+
+async function lpipsSet({ lpips: files }: VaeStageRecipe): Promise<Record<string, WeightSet>> {
+  if (files === undefined) return {};
+  const tensors = new Map<string, StoredTensor>();
+  const realPaths = new Map<string, string>();
+  for (const file of files) {
+    for (const [key, stored] of (await readHeader(file)).tensors) tensors.set(key, stored);
+    realPaths.set(file, await realpath(file));
+  }
+  return { lpips: { folder: files.join(", "), tensors, totalBytes: 0, realPaths } };
+}
+
+/** The micro-batches of a step of the stage, from 1: a function of the seed and the step alone. */
+export function vaeBatches(
+  setting: VaeStageSetting,
+  graphs: readonly VaeGraphs[],
+): (step: number) => Promise<MicroBatch[]> {
+  const { stage, clips, seed, stepsBefore, clipsBefore } = setting;
+  const order = clipOrder(seed, clips.count);
+  return (step) => {
+    const global = stepsBefore + step;
+    const first = clipsBefore + (step - 1) * stage.batch;
+    const images = imagesInBatch({ seed, step: global, share: stage.imageShare }, stage.batch);
+    return Promise.all(
+      images.map(async (isImage, i) => {
+        const graph = graphs.find(({ frames }) => frames === (isImage ? 1 : lengthOf(setting)))!;
+        const place = { step: global, i };
+        return { graph: graph.learning, feeds: await vaeFeeds(setting, graph, order(first + i), place) };
+      }),
+    );
+  };
+}
+
+/** One clip, from a frame that is drawn, with its noise. */
+async function vaeFeeds(
+  { stage, clips, config, size, seed }: VaeStageSetting,
+  { frames }: VaeGraphs,
+  index: number,
+  { step, i }: { readonly step: number; readonly i: number },
+): Promise<Record<string, HostTensor>> {
+  const from = Math.floor(drawUniform(rngFor(seed, "first frame", step, i)) * (clips.frames - frames + 1));
+  const shape = [frames, config.inChannels, size, size];
+  const latents = latentShape(shape, config);
+  const frame = perceptualFrame(seed, step, i, frames);
+  return {
+    clip: { dtype: "f32", shape, data: framesOf(await clips.pixels(index, size), size, from, frames) },
+    noise: {
+      dtype: "f32",
+      shape: latents,
+      data: drawNormals(rngFor(seed, "posterior", step, i), sizeOf(latents)),
+    },
+    ...(stage.perceptual === 0 ? {} : { frame: { dtype: "i32", shape: [1], data: Int32Array.of(frame) } }),
+  };
+}
+
+/** The first clips of the order above what the VAE makes of them, `[T, 3, 2S, S]`. */
+export async function reconstruction(
+  setting: VaeStageSetting,
+  learner: Learner,
+  graphs: readonly VaeGraphs[],
+  more: MicroBatch["feeds"] = {},
+) {
+  const { size } = setting;
+  const [graph] = graphs;
+  const feeds = await vaeFeeds(setting, graph, 0, { step: 0, i: 0 });
+  const { reconstruction } = await learner.evaluate({ graph: graph.showing, feeds: { ...feeds, ...more } });
+  const plane = size * size;
+  const data = new Float32Array(2 * graph.frames * 3 * plane);
+  for (let i = 0; i < graph.frames * 3; i++) {
+    data.set((feeds.clip.data as Float32Array).subarray(i * plane, (i + 1) * plane), 2 * i * plane);
+    data.set((reconstruction.data as Float32Array).subarray(i * plane, (i + 1) * plane), (2 * i + 1) * plane);
+  }
+  return { data, shape: [graph.frames, 3, 2 * size, size] };
+}
+
+function lengthOf({ stage, clips }: VaeStageSetting): number {
+  return stage.frames ?? clips.frames;
+}
+
+function checkSize(setting: VaeStageSetting): void {
+  const { config, size, where } = setting;
+  const frames = lengthOf(setting);
+  if (!comesBack([frames, config.inChannels, size, size], config))
+    throw new ConfigError(
+      `${where}: clips must be ${clipRule(config)}, got ${frames} frames of ${size} x ${size} pixels`,
+    );
+}
