@@ -46,7 +46,7 @@ export async function* decodeFrames(file: string): AsyncGenerator<VideoFrame> {
   let numFrames = 0;
   try {
     await openDecoder(ffmpeg, codec, input.stream, file);
-    const toSeconds = clock(input);
+    const toSeconds = clock(ffmpeg, input);
     for await (const frame of decodedFrames(ffmpeg, input, codec, file)) {
       const timestampSeconds = toSeconds(frame); // first: the conversion takes the frame's contents away
       yield { ...(await converter.toRgb(frame)), timestampSeconds };
@@ -82,6 +82,34 @@ export async function inspectVideo(file: string): Promise<VideoInfo> {
   } finally {
     await container.closeInput();
   }
+}
+
+/**
+ * When each frame of the first video stream is shown, in seconds since the first, in the order of showing; read from
+ * the packets without decoding. Null where a packet does not say. Errors as `inspectVideo`. Damaged streams may show
+ * other frames than their packets promise.
+ */
+export async function packetTimestamps(file: string): Promise<Float64Array | null> {
+  const { lib, constants } = await loadFfmpeg();
+  const { container, stream } = await openInput({ lib, constants }, file);
+  const packet = new lib.Packet();
+  packet.alloc();
+  const found: bigint[] = [];
+  try {
+    for (; (await container.readFrame(packet)) >= 0; packet.unref()) {
+      // Packets that an edit list cuts away are decoded for the sake of others, not shown.
+      const isShown = (packet.flags & constants.AV_PKT_FLAG_DISCARD) === 0;
+      if (packet.streamIndex !== stream.index || !isShown) continue;
+      if (packet.pts === constants.AV_NOPTS_VALUE) return null;
+      found.push(packet.pts);
+    }
+  } finally {
+    packet.free();
+    await container.closeInput();
+  }
+  const { num, den } = stream.timeBase;
+  const first = found.reduce((least, pts) => (pts < least ? pts : least), found[0] ?? 0n);
+  return Float64Array.from(found, (pts) => (Number(pts - first) * num) / den).sort();
 }
 
 interface Input {
@@ -259,12 +287,23 @@ function rotationOf({ constants }: Ffmpeg, stream: Stream): number {
   return (Math.round(degrees / 90) * 90 + 360) % 360;
 }
 
-function clock({ stream }: Input): (frame: Frame) => number {
+/**
+ * Seconds since the first frame. A frame without a timestamp, as the last ones of an MPEG stream are, follows the one
+ * before at its pace.
+ */
+function clock({ constants }: Ffmpeg, { stream }: Input): (frame: Frame) => number {
   const { num, den } = stream.timeBase;
+  const { num: frames, den: seconds } = stream.avgFrameRate;
+  let step = frames > 0 ? BigInt(Math.round((den * seconds) / (num * frames))) : 1n;
   let first: bigint | undefined;
-  return (frame) => {
-    first ??= frame.bestEffortTimestamp;
-    return (Number(frame.bestEffortTimestamp - first) * num) / den;
+  let last: bigint | undefined;
+  return ({ bestEffortTimestamp: stamp }) => {
+    const isKnown = stamp !== constants.AV_NOPTS_VALUE;
+    const at = isKnown ? stamp : last === undefined ? 0n : last + step;
+    if (isKnown && last !== undefined) step = stamp - last;
+    first ??= at;
+    last = at;
+    return (Number(at - first) * num) / den;
   };
 }
 

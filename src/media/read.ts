@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import sharp from "sharp";
 import { ConfigError } from "../errors.ts";
-import { decodeFrames, inspectVideo, type VideoFrame, type VideoInfo } from "./decode.ts";
+import { decodeFrames, inspectVideo, packetTimestamps, type VideoFrame, type VideoInfo } from "./decode.ts";
 
 /** A picture: `height * width * 3` bytes, rows top-down, R G B. */
 export interface RgbImage {
@@ -57,6 +57,26 @@ export async function probeVideo(file: string, options: ReadVideoOptions = {}): 
     codec: format,
     tags: {},
   };
+}
+
+/**
+ * When each frame that `readVideo` would give is shown: seconds since the first, ascending. Without decoding where the
+ * file says it for every packet, which a damaged file may say wrongly. Throws ConfigError as `readVideo`.
+ */
+export async function readTimestamps(file: string, options: ReadVideoOptions = {}): Promise<Float64Array> {
+  if (await isFolder(file)) {
+    const fps = options.folderFps ?? 8;
+    return Float64Array.from(await frameFiles(file), (_, index) => index / fps);
+  }
+  const found = await packetTimestamps(file);
+  return found !== null && found.length > 0 ? found : decodedTimestamps(file);
+}
+
+/** As `readTimestamps`, by decoding all of it: slower, and what is shown for certain. */
+export async function decodedTimestamps(file: string, options: ReadVideoOptions = {}): Promise<Float64Array> {
+  const times: number[] = [];
+  for await (const { timestampSeconds } of readVideo(file, options)) times.push(timestampSeconds);
+  return Float64Array.from(times);
 }
 
 /**
