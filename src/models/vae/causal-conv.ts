@@ -42,12 +42,14 @@ export const causalConv = layer(
       const left = lastTwo(x, before);
       // With the frames for the next group taken first, this one is free as soon as it is mixed.
       const isLast = i === clip.groups.length - 1 && !caches.keep;
-      const y = convolveGroup(isLast ? x : after(x, left), before, kernels, clip.block);
+      const y = clip.pictures
+        ? standing(x, kernels, clip.block)
+        : convolveGroup(isLast ? x : after(x, left), before, kernels, clip.block);
       groups.push(residual === undefined ? y : residual.groups[i].add(y));
       before = left;
     }
     if (caches.keep) caches.after.set(p.path, before!);
-    return { groups, channels: out, block: clip.block };
+    return { ...clip, groups, channels: out };
   },
 );
 
@@ -69,7 +71,7 @@ function convolveGroup(x: Tensor, before: Before, kernels: Kernels, block: numbe
   return filtered(x, before, fastFilters[frames], kernels, block);
 }
 
-/** The first frame of a clip: all three taps see the same frame, so their kernels add up. */
+/** First frames of clips: all three taps see the same frame, so their kernels add up. */
 function standing(x: Tensor, { rows, bias, out, inner }: Kernels, block: number): Tensor {
   const kernel = rows.sum([0]).reshape([out, inner, 3, 3]);
   return conv(x, kernel, bias, { ...BORDER, block });

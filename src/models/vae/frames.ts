@@ -14,6 +14,8 @@ export type Clip = {
   /** Channels that carry values; the last block is filled up with zeros. */
   readonly channels: number;
   readonly block: number;
+  /** Whether every frame is a picture of its own, a clip of one frame; all of them are one group then. */
+  readonly pictures: boolean;
 };
 
 /**
@@ -45,6 +47,7 @@ export function mapGroups(clip: Clip, map: (group: Tensor, index: number) => Ten
 
 /** The same frames in groups of the sizes that suit frames of so many elements. */
 export function regroup(clip: Clip, frameElements = sizeOf(clip.groups[0].shape.slice(1))): Clip {
+  if (clip.pictures) return clip;
   const sizes = groupSizes(framesOf(clip), frameElements);
   if (sizes.every((size, i) => clip.groups[i]?.dim(0) === size)) return clip;
   let start = 0;
@@ -72,16 +75,26 @@ export function paddedChannels(channels: number, block: number): number {
 /** Frames `[T, C, H, W]` in ordinary layout to a clip; missing channels of the last block are zero. */
 export function toClip(frames: Tensor, block: number): Clip {
   const [count, channels, height, width] = frames.shape;
+  const size = paddedChannels(channels, block) * height * width;
+  return clipOf(frames, groupSizes(count, size), block);
+}
+
+/** As `toClip`, for frames that have nothing to do with each other. */
+export function toPictures(frames: Tensor, block: number): Clip {
+  return { ...clipOf(frames, [frames.dim(0)], block), pictures: true };
+}
+
+function clipOf(frames: Tensor, sizes: readonly number[], block: number): Clip {
+  const [, channels, height, width] = frames.shape;
   const missing = paddedChannels(channels, block) - channels;
   const padded = missing === 0 ? frames : pad(frames, [0, 0, 0, 0], [0, missing, 0, 0]);
   let at = 0;
-  const groups = groupSizes(count, (channels + missing) * height * width).map((n) =>
-    toBlocks(padded.slice(0, at, (at += n)), block),
-  );
+  const groups = sizes.map((n) => toBlocks(padded.slice(0, at, (at += n)), block));
   return {
     groups: groups.map((group) => group.reshape([-1, channels + missing, height, width])),
     channels,
     block,
+    pictures: false,
   };
 }
 

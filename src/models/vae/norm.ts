@@ -14,9 +14,10 @@ export type Guide = Tensor;
 
 /** Group normalisation and SiLU, ready to be applied group by group; declares `weight` and `bias` `[C]`. */
 export const normSilu = layer((p, clip: Clip, config: NormConfig): Prepare => {
-  const { factor, offset } = normAffine(p, clip, config); // [C, 1]
-  const spread = (row: Tensor) => rowsOf(row.reshape([1, clip.channels, 1, 1]), clip);
-  return affineSilu(spread(factor), spread(offset), clip, () => [0]);
+  const { factor, offset } = normAffine(p, clip, config); // [N, C, 1]
+  const spread = (row: Tensor) => rowsOf(row.reshape([-1, clip.channels, 1, 1]), clip);
+  const pick = clip.pictures ? latentFrames(clip, framesOf(clip)) : () => [0];
+  return affineSilu(spread(factor), spread(offset), clip, pick);
 });
 
 /**
@@ -25,7 +26,7 @@ export const normSilu = layer((p, clip: Clip, config: NormConfig): Prepare => {
  * affine part is folded into their results. Declares `norm_layer`, `conv_y.conv` and `conv_b.conv`.
  */
 export const spatialNormSilu = layer((p, clip: Clip, guide: Guide, config: NormConfig): Prepare => {
-  const { factor, offset } = normAffine(p.at("norm_layer"), clip, config); // [C, 1]
+  const { factor, offset } = normAffine(p.at("norm_layer"), clip, config); // [N, C, 1]
   const [frames, , height, width] = guide.shape;
   const scale = pointwise(p.at("conv_y", "conv"), guide, clip.channels); // [F, C, h·w]
   const shift = pointwise(p.at("conv_b", "conv"), guide, clip.channels);
@@ -36,37 +37,40 @@ export const spatialNormSilu = layer((p, clip: Clip, guide: Guide, config: NormC
 });
 
 /**
- * What normalisation multiplies every channel by and adds to it, `[C, 1]` each, with statistics over all frames of
- * the chunk: results depend on how a clip is cut into chunks, as they do in the reference.
+ * What normalisation multiplies every channel by and adds to it, `[N, C, 1]` each. N is 1 and statistics are over all
+ * frames of the chunk: results depend on how a clip is cut into chunks, as they do in the reference. Pictures have
+ * statistics of their own, and N is their number.
  */
 function normAffine(p: Scope, clip: Clip, { groups, eps }: NormConfig): { factor: Tensor; offset: Tensor } {
-  const perGroup = [groups, clip.channels / groups];
+  const perGroup = [-1, groups, clip.channels / groups];
   const mean = channelMeans(clip, (x) => x)
     .reshape(perGroup)
-    .mean([1], true); // [G, 1]
+    .mean([2], true); // [N, G, 1]
   const meanSquare = channelMeans(clip, (x) => x.mul(x))
     .reshape(perGroup)
-    .mean([1], true);
+    .mean([2], true);
   const deviation = sqrt(meanSquare.sub(mean.mul(mean)).add(eps));
-  const factor = reciprocal(deviation).mul(p.param("weight", [clip.channels]).reshape(perGroup)); // [G, C/G]
+  const factor = reciprocal(deviation).mul(p.param("weight", [clip.channels]).reshape(perGroup)); // [N, G, C/G]
   const offset = p.param("bias", [clip.channels]).reshape(perGroup).sub(mean.mul(factor));
-  return { factor: factor.reshape([-1, 1]), offset: offset.reshape([-1, 1]) };
+  return { factor: factor.reshape([-1, clip.channels, 1]), offset: offset.reshape([-1, clip.channels, 1]) };
 }
 
-/** Mean over frames, height and width of every channel `[C]`, row by row first so that sums stay short. */
+/** Mean over height and width, and over the frames of a clip, of every channel `[N, C]`; by rows, so that sums stay short. */
 function channelMeans(clip: Clip, of: (x: Tensor) => Tensor): Tensor {
   const total = framesOf(clip);
+  const { block, pictures } = clip;
   const parts = clip.groups.map((group) => {
     const [n, channels, height, width] = group.shape;
-    const { block } = clip;
     // Without blocks a last axis of length 1 would send the engine down a path that is five times slower.
     const inBlock = block === 1 ? [] : [block];
-    return of(group)
+    const rows = of(group)
       .reshape([n * (channels / block) * height, width, ...inBlock])
       .mean([1])
-      .reshape([n, channels / block, height, ...inBlock])
+      .reshape([n, channels / block, height, ...inBlock]);
+    if (pictures) return rows.mean([2]).reshape([n, channels]);
+    return rows
       .mean([0, 2])
-      .reshape([channels])
+      .reshape([1, channels])
       .mul(n / total);
   });
   return parts.reduce((sum, part) => sum.add(part));

@@ -25,7 +25,7 @@ export const downsample = layer((p, clip: Clip, time: boolean): Clip => {
 
 /** Averages pairs of frames; where their number is odd the first one stays as it is. */
 function halveTime(clip: Clip): Clip {
-  if (framesOf(clip) === 1) return clip;
+  if (clip.pictures || framesOf(clip) === 1) return clip;
   const halved = mapGroups(regroup(clip), (x) => {
     const [n, ...size] = x.shape;
     return n === 1
@@ -47,7 +47,7 @@ export const upsample = layer((p, clip: Clip, time: boolean): Clip => {
   const phases = upsamplingPhases(p.at("conv"), clip);
   const small = regroup(clip, 4 * sizeOf(clip.groups[0].shape.slice(1)));
   const larger = mapGroups(small, (x) => interleave(phases, x, clip.block));
-  return time && framesOf(clip) > 1 ? doubleTime(larger) : larger;
+  return time && !clip.pictures && framesOf(clip) > 1 ? doubleTime(larger) : larger;
 });
 
 /** How the three taps of a row fall on the two small pixels that an even (0) or odd (1) large pixel sees. */

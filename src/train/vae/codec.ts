@@ -7,7 +7,7 @@ import { chunkLengths, DECODE_CHUNK, ENCODE_CHUNK } from "../../models/vae/chunk
 import type { VaeConfig } from "../../models/vae/config.ts";
 import { decoderFront, decoderHead, decoderLevel } from "../../models/vae/decoder.ts";
 import { encoderHead, encoderLevel } from "../../models/vae/encoder.ts";
-import { toClip } from "../../models/vae/frames.ts";
+import { toClip, toPictures } from "../../models/vae/frames.ts";
 import { vaePass } from "../../models/vae/pass.ts";
 import type { Pass } from "../../models/vae/resnet.ts";
 import type { Scope } from "../../nn/scope.ts";
@@ -30,13 +30,27 @@ const BLOCK = 1;
  * Cut into the chunks that the pipeline encodes in, so that group norms see in training what they see afterwards.
  */
 export function encodeClip(p: Scope, frames: Tensor, config: VaeConfig): Moments {
+  return momentsOf(
+    inChunks(frames, ENCODE_CHUNK, config, false, (chunk, pass) => encode(p, chunk, config, pass)),
+    config,
+  );
+}
+
+/** As `encodeClip`, for pictures `[B, 3, H, W]` that are clips of one frame each; the moments are `[B, L, h, w]`. */
+export function encodePictures(p: Scope, pictures: Tensor, config: VaeConfig): Moments {
+  return momentsOf(encode(p, pictures, config, picturePass(pictures, config, null)), config);
+}
+
+function encode(p: Scope, frames: Tensor, config: VaeConfig, pass: Pass): Tensor {
   const encoder = p.at("encoder");
-  const moments = inChunks(frames, ENCODE_CHUNK, config, false, (chunk, pass) => {
-    let x = causalConv(encoder.at("conv_in"), toClip(chunk, BLOCK), config.channels[0], pass.caches);
-    for (let level = 0; level < config.channels.length; level++)
-      x = encoderLevel(encoder, x, level, config, pass);
-    return encoderHead(encoder, x, config, pass);
-  });
+  const clip = pass.pictures ? toPictures(frames, BLOCK) : toClip(frames, BLOCK);
+  let x = causalConv(encoder.at("conv_in"), clip, config.channels[0], pass.caches);
+  for (let level = 0; level < config.channels.length; level++)
+    x = encoderLevel(encoder, x, level, config, pass);
+  return encoderHead(encoder, x, config, pass);
+}
+
+function momentsOf(moments: Tensor, config: VaeConfig): Moments {
   const logVariance = moments.slice(1, config.latentChannels);
   return {
     mean: moments.slice(1, 0, config.latentChannels),
@@ -54,13 +68,20 @@ export function sampleLatents({ mean, logVariance }: Moments, noise: Tensor): Te
  * `decoder` has. F must be odd: an even number of latents decodes to 4F frames in the reference.
  */
 export function decodeClip(p: Scope, latents: Tensor, config: VaeConfig): Tensor {
+  return inChunks(latents, DECODE_CHUNK, config, true, (chunk, pass) => decode(p, chunk, config, pass));
+}
+
+/** As `decodeClip`, for latents `[B, L, h, w]` of pictures; gives `[B, 3, 8h, 8w]`. */
+export function decodePictures(p: Scope, latents: Tensor, config: VaeConfig): Tensor {
+  return decode(p, latents, config, picturePass(latents, config, latents));
+}
+
+function decode(p: Scope, latents: Tensor, config: VaeConfig, pass: Pass): Tensor {
   const decoder = p.at("decoder");
-  return inChunks(latents, DECODE_CHUNK, config, true, (chunk, pass) => {
-    let x = decoderFront(decoder, chunk, config, pass, BLOCK);
-    for (let level = 0; level < config.channels.length; level++)
-      x = decoderLevel(decoder, x, level, config, pass);
-    return decoderHead(decoder, x, config, pass);
-  });
+  let x = decoderFront(decoder, latents, config, pass, BLOCK);
+  for (let level = 0; level < config.channels.length; level++)
+    x = decoderLevel(decoder, x, level, config, pass);
+  return decoderHead(decoder, x, config, pass);
 }
 
 /** Key of the kernel that makes the pixels: what the adversarial term is balanced at. */
@@ -71,6 +92,12 @@ export function latentShape([frames, , height, width]: readonly number[], config
   const ratio = 2 ** (config.channels.length - 1);
   const latentFrames = 1 + (frames - 1) / 2 ** config.temporalLevels;
   return [latentFrames, config.latentChannels, height / ratio, width / ratio];
+}
+
+function picturePass({ shape }: Tensor, config: VaeConfig, guide: Tensor | null): Pass {
+  const [frames, , height, width] = shape;
+  const call = { frames, height, width, continues: false, keeps: false, block: BLOCK };
+  return { ...vaePass(config, call, guide), pictures: true };
 }
 
 /** Applies `code` to chunks of `size` frames one after the other, each with the caches that the one before it left. */

@@ -143,3 +143,26 @@ function weightsOf({ declared }: { declared: ReadonlyMap<string, Tensor> }): Rec
 function average(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
+
+test("gives a batch of pictures the mean of what they give one by one", async () => {
+  const [batch, side] = [3, 4];
+  const p = new Scope();
+  const inputs = { clip: input("clip", [batch, 3, side, side]), noise: input("noise", [batch, 2, 2, 2]) };
+  const of = (first: number, count: number) => ({
+    clip: inputs.clip.slice(0, first, first + count),
+    noise: inputs.noise.slice(0, first, first + count),
+  });
+  const loss = (sample: ReturnType<typeof of>, pictures: boolean) =>
+    vaeLoss(p, { ...sample, pictures }, twoLevels, { kl: 1e-3, perceptual: 0 }).loss;
+  const alone = [0, 1, 2].map((i) => loss(of(i, 1), false));
+  const outputs = {
+    together: loss(of(0, batch), true),
+    alone: alone.reduce((sum, each) => sum.add(each)),
+  };
+  const feeds = {
+    clip: { dtype: "f32", shape: inputs.clip.shape, data: hashInput(inputs.clip.shape, 1, 2) },
+    noise: { dtype: "f32", shape: inputs.noise.shape, data: hashInput(inputs.noise.shape, 2) },
+  } as const;
+  const found = await runModel(engine, toOnnx(outputs), { ...weightsOf(p), ...feeds });
+  expect(found.together[0]).toBeCloseTo(found.alone[0] / batch, 5);
+});

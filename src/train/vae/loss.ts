@@ -7,7 +7,15 @@ import type { Tensor } from "../../graph/tensor.ts";
 import { decodedFrames } from "../../models/vae/chunks.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import type { Scope } from "../../nn/scope.ts";
-import { decodeClip, encodeClip, latentShape, type Moments, sampleLatents } from "./codec.ts";
+import {
+  decodeClip,
+  decodePictures,
+  encodeClip,
+  encodePictures,
+  latentShape,
+  type Moments,
+  sampleLatents,
+} from "./codec.ts";
 
 /** What each term of the loss counts; a term of weight 0 is not built. */
 export type VaeLossWeights = {
@@ -33,6 +41,11 @@ export type VaeSample = {
   readonly clip: Tensor;
   /** Standard normal `[F, L, h, w]`. */
   readonly noise: Tensor;
+  /**
+   * Whether `clip` is a batch of pictures `[B, 3, H, W]` and not one clip. They share one graph, which costs little more
+   * than a single picture; the divergence is averaged over them.
+   */
+  readonly pictures?: boolean;
 };
 
 /** Terms that need more than the clip: each makes a scalar. */
@@ -68,20 +81,21 @@ export type VaeLoss = {
  */
 export function vaeLoss(
   p: Scope,
-  { clip, noise }: VaeSample,
+  { clip, noise, pictures = false }: VaeSample,
   config: VaeConfig,
   weights: Partial<VaeLossWeights> = {},
   terms: VaeLossTerms = {},
 ): VaeLoss {
-  checkSample(clip, noise, config);
+  checkSample(clip, noise, config, pictures);
   const w = { ...defaultVaeWeights, ...weights };
-  const moments = encodeClip(p, clip, config);
-  const reconstruction = decodeClip(p, sampleLatents(moments, noise), config);
+  const [encode, decode] = pictures ? [encodePictures, decodePictures] : [encodeClip, decodeClip];
+  const moments = encode(p, clip, config);
+  const reconstruction = decode(p, sampleLatents(moments, noise), config);
   const error = clip.sub(reconstruction);
   const l1 = abs(error).mean([0, 1, 2, 3]);
   const l2 = w.l2 === 0 ? undefined : error.mul(error).mean([0, 1, 2, 3]);
   const perceptual = w.perceptual === 0 ? undefined : terms.perceptual?.(reconstruction, clip);
-  const kl = klDivergence(moments);
+  const kl = klDivergence(moments).mul(pictures ? 1 / clip.dim(0) : 1);
   const supervised = [
     l1.mul(w.l1),
     ...(l2 === undefined ? [] : [l2.mul(w.l2)]),
@@ -119,13 +133,16 @@ export function clipRule({ temporalLevels, channels, inChannels }: VaeConfig): s
   return `[${2 * 2 ** temporalLevels}k + 1, ${inChannels}, H, W] with sides that are multiples of ${sides}`;
 }
 
-function checkSample(clip: Tensor, noise: Tensor, config: VaeConfig): void {
-  if (!comesBack(clip.shape, config))
+function checkSample(clip: Tensor, noise: Tensor, config: VaeConfig, pictures: boolean): void {
+  const [frames, ...size] = clip.shape;
+  const single = pictures ? [1, ...size] : clip.shape;
+  if (!comesBack(single, config))
     throw new ConfigError(
       `a clip to train the VAE on must be ${clipRule(config)}, so that as many frames come back, ` +
-        `got ${showShape(clip.shape)}`,
+        `got ${showShape(single)}`,
     );
-  const expected = latentShape(clip.shape, config);
+  const [latentFrames, ...latentSize] = latentShape(single, config);
+  const expected = [pictures ? frames : latentFrames, ...latentSize];
   if (!sameShape(noise.shape, expected))
     throw new ConfigError(
       `the noise for a clip ${showShape(clip.shape)} must be ${showShape(expected)} like its latents, ` +
