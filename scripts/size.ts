@@ -3,19 +3,19 @@ import { functionsOf, layerOf, sourceFiles } from "./source-files.ts";
 
 /** Lines without tests that each folder of src/ may have. Raise one when a feature needs it, not when a file got long. */
 const budgets: Readonly<Record<string, number>> = {
-  graph: 1700,
+  graph: 2000,
   autodiff: 1200,
   nn: 500,
   models: 4200,
-  weights: 2600,
-  diffusion: 1600,
+  weights: 3300,
+  diffusion: 2000,
   runtime: 1300,
   media: 2400,
-  pipeline: 3200,
-  data: 2000,
-  train: 4500,
-  hub: 1000,
-  cli: 3800,
+  pipeline: 5000,
+  data: 3000,
+  train: 7000,
+  hub: 1900,
+  cli: 5000,
   "errors.ts": 50,
   "index.ts": 120,
 };
