@@ -20,9 +20,18 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[], seed?: Tensor): 
 
 /** As `gradients`, with null in place of zeros where no gradient arrives. */
 export function gradientsOrNull(loss: Tensor, wrt: readonly Tensor[], seed?: Tensor): (Tensor | null)[] {
-  const order = toposort([loss]);
+  return gradientsOfAll([{ y: loss, seed }], wrt);
+}
+
+/** As `gradientsOrNull`, of a sum over several tensors, each with a seed of its own. */
+export function gradientsOfAll(
+  from: readonly { readonly y: Tensor; readonly seed?: Tensor }[],
+  wrt: readonly Tensor[],
+): (Tensor | null)[] {
+  const order = toposort(from.map(({ y }) => y));
   const needed = nodesTowards(order, wrt);
-  const arrived = new Map([[loss, [seedFor(loss, seed)]]]);
+  const arrived = new Map<Tensor, Tensor[]>();
+  for (const { y, seed } of from) arrived.set(y, [...(arrived.get(y) ?? []), seedFor(y, seed)]);
   const totals = new Map<Tensor, Tensor>();
   for (const node of order.toReversed()) {
     const parts = arrived.get(node);

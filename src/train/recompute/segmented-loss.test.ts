@@ -1,0 +1,192 @@
+/** @file Tests that a loss cut into segments has the loss, reports, gradients and updates of the whole. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { hashCheckpoint } from "../../../test/helpers/hash-checkpoint.ts";
+import { hashInput, hashWeights } from "../../../test/helpers/hash-fill.ts";
+import { gradients } from "../../autodiff/grad.ts";
+import { noiseSchedule, parseSchedulerConfig } from "../../diffusion/schedule.ts";
+import { toOnnx } from "../../graph/onnx.ts";
+import { simplify } from "../../graph/rewrite.ts";
+import { parseTransformerConfig } from "../../models/transformer/config.ts";
+import { Engine, type Value } from "../../runtime/engine.ts";
+import { mapWeights } from "../../runtime/mapped-weights.ts";
+import type { ResidentRef } from "../../runtime/protocol.ts";
+import { Learner } from "../learner.ts";
+import { defaultAdamW } from "../optimiser/adamw.ts";
+import { textToVideoFeeds, textToVideoGraph } from "../tasks/text-to-video.ts";
+import { segmentedGraph } from "./segmented-graph.ts";
+import { SegmentedLoss } from "./segmented-loss.ts";
+import { segmentedTextToVideo } from "./text-to-video.ts";
+import { UpdateBySegment } from "./update-by-segment.ts";
+
+const config = parseTransformerConfig(
+  {
+    num_attention_heads: 2,
+    attention_head_dim: 16,
+    in_channels: 4,
+    out_channels: 4,
+    time_embed_dim: 8,
+    text_embed_dim: 12,
+    num_layers: 3,
+    sample_width: 8,
+    sample_height: 6,
+    sample_frames: 9,
+    max_text_seq_length: 5,
+    use_rotary_positional_embeddings: true,
+  },
+  "config.json",
+);
+const whole = textToVideoGraph(config, { batch: 2, frames: 3, height: 6, width: 8, textLength: 5 }, null);
+const chain = segmentedTextToVideo(whole, null);
+const shapes = new Map([...whole.graph.params].map(([key, { shape }]) => [key, shape]));
+const values = hashWeights(Object.fromEntries(shapes));
+const weights = new Map([...shapes].map(([key, shape]) => [key, { shape, data: values.get(key)! }]));
+const hosted = new Map<string, Value>(
+  [...weights].map(([key, tensor]) => [key, { dtype: "f32", ...tensor }]),
+);
+const feeds = textToVideoFeeds(
+  whole,
+  noiseSchedule(parseSchedulerConfig({ _class_name: "CogVideoXDDIMScheduler" }, "scheduler_config.json")),
+  {
+    latents: [hashInput([3, 4, 6, 8], 1), hashInput([3, 4, 6, 8], 2)],
+    text: [hashInput([5, 12], 3), hashInput([5, 12], 4)],
+    timesteps: [999, 400],
+    noise: { seed: 1, step: 1, part: 0 },
+  },
+);
+
+let engine: Engine;
+beforeAll(() => {
+  engine = new Engine({ threads: 1 });
+});
+afterAll(() => engine.close());
+
+test("has the keys of the whole loss", () => {
+  const cut = new Map([...chain.params].map(([key, { shape }]) => [key, shape]));
+  expect(new Map([...cut].sort())).toEqual(new Map([...shapes].sort()));
+});
+
+test("gives the loss, the reports and all gradients of the whole", async () => {
+  const loss = new SegmentedLoss(engine, chain, () => true);
+  const { gradients, report } = await loss.differentiate({ feeds, weights: hosted });
+  const expected = await gradientsOfWhole([...shapes.keys()]);
+  expect(report.loss.data[0]).toBeCloseTo(expected.loss[0], 6);
+  expect([...report.perSample.data]).toBeCloseToArray([...expected.perSample], { atol: 1e-6, rtol: 1e-5 });
+  expect([...gradients.keys()].sort()).toEqual([...shapes.keys()].sort());
+  expect(await largestError(gradients, expected)).toBeLessThan(1e-5);
+  expect(await loss.evaluate({ feeds, weights: hosted })).toEqual(report);
+  await loss.close();
+});
+
+test("compiles one block for all of them", async () => {
+  const labels: string[] = [];
+  const spied = new Engine({ threads: 1 });
+  const load = spied.load.bind(spied);
+  spied.load = (label, ...rest) => {
+    labels.push(label);
+    return load(label, ...rest);
+  };
+  const loss = new SegmentedLoss(spied, chain, () => true);
+  await loss.differentiate({ feeds, weights: hosted });
+  await loss.differentiate({ feeds, weights: hosted });
+  expect(labels.map((label) => label.split(", ").at(-1))).toEqual([
+    "embed forward",
+    "block forward",
+    "head backward",
+    "block backward",
+    "embed backward",
+  ]);
+  await spied.close();
+});
+
+test("gives gradients of some weights only, with the others mapped from a file", async () => {
+  const set = await hashCheckpoint(shapes);
+  const { folder, storage } = mapWeights(set, shapes);
+  const isTrained = (key: string) => /\.1\.attn1\.to_(q|out\.0)\./.test(key);
+  const frozen = { folder, storage: (key: string) => (isTrained(key) ? undefined : storage(key)) };
+  const loss = new SegmentedLoss(engine, segmentedTextToVideo(whole, null, frozen), isTrained);
+  const trained = new Map([...hosted].filter(([key]) => isTrained(key)));
+  const { gradients } = await loss.differentiate({ feeds, weights: trained });
+  const expected = await gradientsOfWhole([...trained.keys()]);
+  expect([...gradients.keys()].sort()).toEqual([...trained.keys()].sort());
+  expect(await largestError(gradients, expected)).toBeLessThan(1e-5);
+  await loss.close();
+});
+
+test("updates segment by segment to the weights that a learner has", async () => {
+  const settings = { adamW: defaultAdamW, clip: null, average: true };
+  const learner = await Learner.start([engine], weights, settings);
+  const loss = new SegmentedLoss(engine, chain, () => true);
+  const updates = await UpdateBySegment.restore(engine, await learner.tensors(), settings);
+  for (const step of [1, 2]) {
+    const expected = await learner.step(step, 1e-3, [{ graph: whole.graph, feeds }]);
+    const { gradientNorm, report } = await updates.step(step, 1e-3, loss, feeds);
+    expect(report.loss.data[0]).toBeCloseTo(expected.loss, 5);
+    expect(gradientNorm).toBeCloseTo(expected.gradientNorm, 4);
+  }
+  // Adam divides by the gradient's size: where a gradient is all rounding, so is the update.
+  const [found, expected] = [await updates.tensors(), await learner.tensors()];
+  expect([...found.keys()].sort()).toEqual([...expected.keys()].sort());
+  for (const [name, { data }] of expected)
+    if (name.startsWith("mean/"))
+      expect([...found.get(name)!.data]).toBeCloseToArray([...data], { atol: 1e-5, rtol: 1e-3 });
+  await updates.close();
+  await loss.close();
+  await learner.close();
+});
+
+test("leaves nothing with the engine when it is stopped", async () => {
+  const loss = new SegmentedLoss(engine, chain, () => true);
+  const stop = new AbortController();
+  const taken: ResidentRef[] = [];
+  const running = loss.stream(
+    { feeds, weights: hosted },
+    (_, gradients) => {
+      taken.push(...gradients.values());
+      stop.abort();
+    },
+    { signal: stop.signal },
+  );
+  await expect(running).rejects.toThrow(/stopped before .* block backward/);
+  await engine.free(...taken);
+  await loss.close();
+});
+
+test("says what a chain lacks", async () => {
+  const [first, second] = chain.links;
+  expect(() => segmentedGraph("two", [first, second])).toThrow(/last segment of two must give "loss"/);
+  expect(() => segmentedGraph("twice", [first, ...chain.links])).toThrow(/patch_embed.* in two segments/);
+  const settings = { adamW: defaultAdamW, clip: 1, average: false };
+  await expect(UpdateBySegment.restore(engine, new Map(), settings)).rejects.toThrow(/cannot clip/);
+});
+
+async function gradientsOfWhole(keys: readonly string[]): Promise<Record<string, Float32Array>> {
+  const { loss, report, params } = whole.graph;
+  const found = gradients(
+    loss,
+    keys.map((key) => params.get(key)!),
+  );
+  const named = Object.fromEntries(keys.map((key, i) => [key, found[i]]));
+  const session = await engine.load("whole", toOnnx(simplify({ loss, ...report, ...named })));
+  const outputs = await engine.run(session, { ...feeds, ...Object.fromEntries(hosted) });
+  await engine.unload(session);
+  const entries = Object.entries(outputs).map(
+    async ([name, ref]) => [name, (await engine.download(ref)).data as Float32Array] as const,
+  );
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+/** The largest error of any gradient, relative to its largest value or to a hundredth of all gradients' largest. */
+async function largestError(
+  found: ReadonlyMap<string, ResidentRef>,
+  expected: Readonly<Record<string, Float32Array>>,
+): Promise<number> {
+  const largest = (x: Iterable<number>) => Array.from(x, Math.abs).reduce((a, b) => Math.max(a, b), 0);
+  const overall = Math.max(...[...found.keys()].map((key) => largest(expected[key])));
+  let error = 0;
+  for (const [key, ref] of found) {
+    const { data } = await engine.download(ref);
+    const off = largest(Array.from(data as Float32Array, (value, i) => value - expected[key][i]));
+    error = Math.max(error, off / Math.max(largest(expected[key]), overall / 100));
+  }
+  return error;
+}

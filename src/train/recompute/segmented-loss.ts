@@ -1,0 +1,271 @@
+/** @file Differentiates a loss link by link: forward keeps what passes between links, backward computes the rest again. */
+import { toOnnx } from "../../graph/onnx.ts";
+import type { Segment } from "../../graph/segment.ts";
+import { sizeOf } from "../../graph/shape.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import type { Engine, Session, Value } from "../../runtime/engine.ts";
+import type { HostTensor, ResidentRef } from "../../runtime/protocol.ts";
+import { type BackwardCall, backwardGraph, PREFIX } from "./backward-graph.ts";
+import { type Link, type SegmentedGraph, sourcesOf } from "./segmented-graph.ts";
+
+/** Gradients of one link's parameters by their keys in the segment; whoever takes them frees them. */
+export type TakeGradients = (link: Link, gradients: ReadonlyMap<string, ResidentRef>) => void | Promise<void>;
+
+/** One batch: what is fed beside the weights, and the weights by checkpoint key. */
+export type SegmentedBatch = {
+  readonly feeds: Readonly<Record<string, Value>>;
+  readonly weights: ReadonlyMap<string, Value>;
+};
+
+/** Values that are with the engine, by `<link that gave it>/<name>`. */
+type Kept = Map<string, ResidentRef>;
+
+/**
+ * Gradients of a `SegmentedGraph`. Beside weights and gradients, an engine then holds what passes between links and the
+ * activations of one link: memory grows with depth by the former only. It costs the forward pass twice.
+ */
+export class SegmentedLoss {
+  private readonly engine: Engine;
+  private readonly graph: SegmentedGraph;
+  private readonly isTrained: (key: string) => boolean;
+  private readonly sources: ReadonlyMap<string, number>[];
+  private readonly sessions = new Map<string, Promise<Session>>();
+  private readonly segments = new Map<Segment, number>();
+  /** Whether trained weights have a part in what a link gives. */
+  private readonly live: boolean[] = [];
+  /** Outputs of each segment that later links take, after any of its links: of which gradients may arrive. */
+  private readonly taken = new Map<Segment, Set<string>>();
+
+  /** @param isTrained says of a checkpoint key whether its gradient is wanted */
+  constructor(engine: Engine, graph: SegmentedGraph, isTrained: (key: string) => boolean) {
+    this.engine = engine;
+    this.graph = graph;
+    this.isTrained = isTrained;
+    this.sources = sourcesOf(graph.links);
+    for (const [i, { segment, prefix }] of graph.links.entries()) {
+      if (!this.segments.has(segment)) this.segments.set(segment, this.segments.size);
+      const learns = [...segment.params.keys()].some((key) => isTrained(prefix + key));
+      for (const [name, giver] of this.sources[i]) {
+        const { segment } = graph.links[giver];
+        this.taken.set(segment, (this.taken.get(segment) ?? new Set()).add(name));
+      }
+      this.live.push(learns || [...this.sources[i].values()].some((giver) => this.live[giver]));
+    }
+  }
+
+  /** All gradients by checkpoint key, with the engine, and what the last link gives. */
+  async differentiate(
+    batch: SegmentedBatch,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<{ gradients: Map<string, ResidentRef>; report: Record<string, HostTensor> }> {
+    const gradients = new Map<string, ResidentRef>();
+    const collect: TakeGradients = ({ prefix }, found) => {
+      for (const [key, gradient] of found) gradients.set(prefix + key, gradient);
+    };
+    try {
+      return { gradients, report: await this.stream(batch, collect, { signal }) };
+    } catch (error) {
+      await this.engine.free(...gradients.values());
+      throw error;
+    }
+  }
+
+  /**
+   * The same, with the gradients of each link handed to `take` as soon as they are known, last link first. What `take`
+   * does with them is waited for, so that weights may be updated there: links before it do not need them any more.
+   */
+  async stream(
+    batch: SegmentedBatch,
+    take: TakeGradients,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<Record<string, HostTensor>> {
+    const values: Kept = new Map();
+    const arrived: Kept = new Map();
+    try {
+      for (let i = 0; i < this.graph.links.length - 1; i++) await this.forward(i, batch, values, signal);
+      let report: Record<string, HostTensor> = {};
+      for (let i = this.graph.links.length - 1; i >= 0; i--)
+        report = { ...report, ...(await this.backward(i, batch, { values, arrived, take, signal })) };
+      return report;
+    } finally {
+      await this.engine.free(...values.values(), ...arrived.values());
+    }
+  }
+
+  /** What the last link gives, without gradients. */
+  async evaluate(
+    batch: SegmentedBatch,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<Record<string, HostTensor>> {
+    const values: Kept = new Map();
+    try {
+      for (let i = 0; i < this.graph.links.length; i++) {
+        await this.forward(i, batch, values, signal);
+        await this.freeUsed(i, values, (other) => other > i);
+      }
+      const last = this.graph.links.length - 1;
+      const names = Object.keys(this.graph.links[last].segment.outputs);
+      return await this.download(names.map((name) => [name, values.get(`${last}/${name}`)!]));
+    } finally {
+      await this.engine.free(...values.values());
+    }
+  }
+
+  /** Releases every session. */
+  async close(): Promise<void> {
+    for (const session of this.sessions.values()) await this.engine.unload(await session);
+    this.sessions.clear();
+  }
+
+  private async forward(
+    index: number,
+    batch: SegmentedBatch,
+    values: Kept,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const link = this.graph.links[index];
+    const session = await this.session(link, "forward", () => link.segment.outputs);
+    const outputs = await this.engine.run(session, this.feeds(session, index, batch, values), { signal });
+    for (const [name, output] of Object.entries(outputs)) values.set(`${index}/${name}`, output);
+  }
+
+  /** Passes gradients on to what gave the inputs of a link; the last link also reports. */
+  private async backward(
+    index: number,
+    batch: SegmentedBatch,
+    {
+      values,
+      arrived,
+      take,
+      signal,
+    }: { values: Kept; arrived: Kept; take: TakeGradients; signal?: AbortSignal },
+  ): Promise<Record<string, HostTensor>> {
+    const link = this.graph.links[index];
+    const isLast = index === this.graph.links.length - 1;
+    const call = this.callOf(index, arrived);
+    let rest: (readonly [string, ResidentRef])[] = [];
+    if (isLast || (call.seeds.length > 0 && call.trained.length + call.wanted.length > 0)) {
+      const session = await this.session(link, `backward ${JSON.stringify(call)}`, () =>
+        backwardGraph(link.segment, call),
+      );
+      const given = this.gradientsFor(index, call, arrived);
+      const consume = Object.values(given).filter((value) => "id" in value);
+      const feeds = { ...this.feeds(session, index, batch, values), ...given };
+      const outputs = await this.engine.run(session, feeds, { consume, signal });
+      rest = await this.passOn(index, outputs, arrived, take);
+    }
+    await this.freeUsed(index, values, (other) => other < index);
+    return this.download(rest);
+  }
+
+  private async passOn(
+    index: number,
+    outputs: Readonly<Record<string, ResidentRef>>,
+    arrived: Kept,
+    take: TakeGradients,
+  ): Promise<(readonly [string, ResidentRef])[]> {
+    const entries = Object.entries(outputs);
+    const behind = (prefix: string) =>
+      entries.flatMap(([name, ref]) =>
+        name.startsWith(prefix) ? [[name.slice(prefix.length), ref] as const] : [],
+      );
+    for (const [name, gradient] of behind(PREFIX.to)) arrived.set(this.idOf(index, name), gradient);
+    await take(this.graph.links[index], new Map(behind(PREFIX.gradient)));
+    return entries.filter(([name]) => !name.startsWith(PREFIX.to) && !name.startsWith(PREFIX.gradient));
+  }
+
+  /**
+   * What later links have sent, taken out of `arrived`. Of an output that none of them took, such as the text behind
+   * the last block, that is zero.
+   */
+  private gradientsFor(index: number, { seeds, sums }: BackwardCall, arrived: Kept): Record<string, Value> {
+    const { outputs } = this.graph.links[index].segment;
+    const take = (id: string): ResidentRef | undefined => {
+      const gradient = arrived.get(id);
+      arrived.delete(id);
+      return gradient;
+    };
+    return Object.fromEntries([
+      ...seeds.map((name) => [PREFIX.seed + name, take(`${index}/${name}`) ?? zerosLike(outputs[name])]),
+      ...sums.map((name) => [PREFIX.sum + name, take(this.idOf(index, name))!]),
+    ]);
+  }
+
+  private callOf(index: number, arrived: Kept): BackwardCall {
+    const { segment, prefix } = this.graph.links[index];
+    const isReached = Object.keys(segment.outputs).some((name) => arrived.has(`${index}/${name}`));
+    const wanted = [...this.sources[index]].flatMap(([name, giver]) => (this.live[giver] ? [name] : []));
+    return {
+      seeds: isReached ? [...(this.taken.get(segment) ?? [])] : [],
+      wanted,
+      sums: wanted.filter((name) => arrived.has(this.idOf(index, name))),
+      trained: [...segment.params.keys()].filter((key) => this.isTrained(prefix + key)),
+    };
+  }
+
+  private idOf(index: number, name: string): string {
+    return `${this.sources[index].get(name)}/${name}`;
+  }
+
+  /** Lets go of the inputs of a link, and of what it gave, that none of the links still to run takes. */
+  private async freeUsed(index: number, values: Kept, isLeft: (link: number) => boolean): Promise<void> {
+    const taken = new Set(
+      this.sources.flatMap((sources, i) =>
+        isLeft(i) ? [...sources].map(([name]) => this.idOf(i, name)) : [],
+      ),
+    );
+    for (const name of this.sources[index].keys()) {
+      const id = this.idOf(index, name);
+      const value = values.get(id);
+      if (value === undefined || taken.has(id)) continue;
+      values.delete(id);
+      await this.engine.free(value);
+    }
+  }
+
+  private feeds(
+    { model }: Session,
+    index: number,
+    { feeds, weights }: SegmentedBatch,
+    values: Kept,
+  ): Record<string, Value> {
+    const all: Record<string, Value> = {};
+    for (const { name } of model.inputs) {
+      const value =
+        values.get(this.idOf(index, name)) ??
+        weights.get(this.graph.links[index].prefix + name) ??
+        feeds[name];
+      if (value !== undefined) all[name] = value;
+    }
+    return all;
+  }
+
+  /** One session for all links of a segment, or one for each where weights are mapped into it. */
+  private session(
+    { segment, prefix }: Link,
+    pass: string,
+    outputs: () => Readonly<Record<string, Tensor>>,
+  ): Promise<Session> {
+    const { frozen, name } = this.graph;
+    const isMapped = [...segment.params.keys()].some((key) => frozen?.storage(prefix + key) !== undefined);
+    const id = `${this.segments.get(segment)} ${isMapped ? prefix : ""} ${pass}`;
+    const known = this.sessions.get(id);
+    if (known !== undefined) return known;
+    const model = toOnnx(outputs(), { storage: frozen && ((key) => frozen.storage(prefix + key)) });
+    const label = `${name}, ${segment.name} ${pass.split(" ")[0]}`;
+    const session = this.engine.load(label, model, { weightsFolder: frozen?.folder });
+    this.sessions.set(id, session);
+    return session;
+  }
+
+  private async download(
+    refs: readonly (readonly [string, ResidentRef])[],
+  ): Promise<Record<string, HostTensor>> {
+    const entries = refs.map(async ([name, ref]) => [name, await this.engine.download(ref)] as const);
+    return Object.fromEntries(await Promise.all(entries));
+  }
+}
+
+function zerosLike({ shape }: Tensor): HostTensor {
+  return { dtype: "f32", shape, data: new Float32Array(sizeOf(shape)) };
+}

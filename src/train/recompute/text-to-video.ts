@@ -1,0 +1,109 @@
+/** @file The text-to-video loss as a chain: embedding, every block, head and error. */
+// B batch, F latent frames, C channels, H and W latent height and width, N video tokens, T text tokens, D width
+import { type InputSpec, type Segment, traceSegment } from "../../graph/segment.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import type { T5Config } from "../../models/t5/config.ts";
+import { t5Encode } from "../../models/t5/encoder.ts";
+import { block } from "../../models/transformer/block.ts";
+import type { TransformerConfig } from "../../models/transformer/config.ts";
+import { gridOf, tokensOf } from "../../models/transformer/grid.ts";
+import { type EmbedInputs, embed, head } from "../../models/transformer/transformer.ts";
+import { Scope } from "../../nn/scope.ts";
+import { type Mixture, noisyLatents, velocityError } from "../diffusion/loss.ts";
+import type { LossGraph } from "../learner.ts";
+import { PARTS, type TextToVideoCall, type TextToVideoGraph } from "../tasks/text-to-video.ts";
+import { type SegmentedGraph, segmentedGraph } from "./segmented-graph.ts";
+
+/**
+ * The loss of `textToVideoGraph` with the same keys, feeds and reports, cut at the borders of blocks. All blocks are one
+ * segment.
+ * @param whole the uncut graph, which says sizes and positions
+ */
+export function segmentedTextToVideo(
+  { call, config, positions, graph }: TextToVideoGraph,
+  textEncoder: T5Config | null,
+  frozen: LossGraph["frozen"] = graph.frozen,
+): SegmentedGraph {
+  const added = positions.added.kind;
+  const shared = blockSegment(config, call);
+  const blocks = Array.from({ length: config.layers }, (_, i) => ({
+    segment: shared,
+    prefix: `${PARTS.transformer}.transformer_blocks.${i}.`,
+  }));
+  const first = { segment: embedSegment(config, call, textEncoder, added), prefix: "" };
+  const last = { segment: errorSegment(config, call), prefix: "" };
+  return segmentedGraph(graph.name, [first, ...blocks, last], frozen);
+}
+
+function embedSegment(
+  config: TransformerConfig,
+  call: TextToVideoCall,
+  textEncoder: T5Config | null,
+  added: "rows" | "learned" | "none",
+): Segment {
+  const { batch, textLength } = call;
+  const specs: Record<string, InputSpec> = {
+    ...mixtureSpecs(config, call),
+    timestep: [batch, config.width],
+    ...(textEncoder
+      ? { ids: { shape: [batch, textLength], dtype: "i32" } }
+      : { text: [batch, textLength, config.textDim] }),
+    ...(added === "rows" ? { positions: [1, textLength + tokens(config, call), config.width] } : {}),
+  };
+  return traceSegment("embed", specs, (inputs) => {
+    const p = new Scope();
+    const text = textEncoder ? t5Encode(p.at(PARTS.textEncoder), inputs.ids, textEncoder) : inputs.text;
+    const latents = noisyLatents(mixtureOf(inputs));
+    const outputs = embed(
+      p.at(PARTS.transformer),
+      { ...(inputs as EmbedInputs), latents, text },
+      config,
+      added,
+    );
+    return { outputs: { ...outputs }, params: p.declared };
+  });
+}
+
+function blockSegment(config: TransformerConfig, call: TextToVideoCall): Segment {
+  const { batch, textLength } = call;
+  const rows = [1, textLength + tokens(config, call), config.headDim / 2];
+  const specs: Record<string, InputSpec> = {
+    video: [batch, tokens(config, call), config.width],
+    text: [batch, textLength, config.width],
+    emb: [batch, config.timeDim],
+    ...(config.rotary ? { cos: rows, sin: rows } : {}),
+  };
+  return traceSegment("block", specs, ({ video, text, emb, cos, sin }) => {
+    const p = new Scope();
+    const outputs = block(p, { video, text }, emb, config.rotary ? { cos, sin } : null, config);
+    return { outputs: { ...outputs }, params: p.declared };
+  });
+}
+
+function errorSegment(config: TransformerConfig, call: TextToVideoCall): Segment {
+  const specs = {
+    ...mixtureSpecs(config, call),
+    video: [call.batch, tokens(config, call), config.width],
+    emb: [call.batch, config.timeDim],
+  };
+  return traceSegment("head", specs, ({ video, emb, ...inputs }) => {
+    const p = new Scope();
+    const predicted = head(p.at(PARTS.transformer), video, emb, config, call);
+    const perSample = velocityError(predicted, mixtureOf(inputs));
+    return { outputs: { loss: perSample.mean([0]), perSample }, params: p.declared };
+  });
+}
+
+function mixtureSpecs(config: TransformerConfig, call: TextToVideoCall): Record<keyof Mixture, InputSpec> {
+  const { batch, frames, height, width } = call;
+  const latents = [batch, frames, config.outChannels, height, width];
+  return { latents, noise: latents, signal: [batch], sigma: [batch] };
+}
+
+function mixtureOf({ latents, noise, signal, sigma }: Readonly<Record<string, Tensor>>): Mixture {
+  return { latents, noise, signal, sigma };
+}
+
+function tokens(config: TransformerConfig, call: TextToVideoCall): number {
+  return tokensOf(gridOf(config, call));
+}
