@@ -68,7 +68,7 @@ test.each([
   [1, [1]],
 ])("draws noise as often as the reference in %i steps", (numSteps, totals) => {
   const sampler = dpmSampler(config);
-  const plan = sampler.prepare(numSteps);
+  const plan = sampler.prepare(numSteps, { parity: true });
   let state = startRun(hashInput([16], 1), createRng(0));
   for (const total of totals) {
     state = sampler.step(plan, state, state.latents);

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { floats32, readDiffusionFixture, sha256 } from "../../test/helpers/diffusion-fixture.ts";
 import { hashInput } from "../../test/helpers/hash-fill.ts";
 import { ShapeError } from "../errors.ts";
-import { combineGuidance, guidanceWeight, isGuided } from "./guidance.ts";
+import { checkedGuidance, combineGuidance, guidanceWeight, isGuided, isGuidedAt } from "./guidance.ts";
 
 const fixture = readDiffusionFixture<{
   scale: number;
@@ -12,11 +12,12 @@ const fixture = readDiffusionFixture<{
 }>("guidance");
 
 describe("the dynamic weight", () => {
-  const dynamic = { scale: 6, dynamic: true };
+  const dynamic = { scale: 6, mode: "wave" } as const;
+  const at = (numSteps: number, timestep: number) => ({ step: 0, numSteps, timestep });
 
   test("has the published values for 50 steps and scale 6", () => {
     const weights = [999, 979, 959, 939, 919, 899, 879, 859, 79, 59, 39, 19].map((t) =>
-      guidanceWeight(dynamic, 50, t),
+      guidanceWeight(dynamic, at(50, t)),
     );
     const expected = [
       2.291487, 2.543503, 6.974352, 6.420358, 2.788098, 4.271942, 1.037598, 4.1704, 1.063552, 1.000001,
@@ -27,7 +28,7 @@ describe("the dynamic weight", () => {
 
   test("agrees with the reference over steps and timesteps", () => {
     const weights = fixture.weights.map(([n, t]) =>
-      guidanceWeight({ ...dynamic, scale: fixture.scale }, n, t),
+      guidanceWeight({ ...dynamic, scale: fixture.scale }, at(n, t)),
     );
     expect(weights).toBeCloseToArray(
       fixture.weights.map(([, , weight]) => weight),
@@ -37,12 +38,47 @@ describe("the dynamic weight", () => {
 });
 
 test("the constant weight is the scale", () => {
-  expect(guidanceWeight({ scale: 6 }, 50, 999)).toBe(6);
-  expect(guidanceWeight({ scale: 1.5, dynamic: false }, 50, 19)).toBe(1.5);
+  const place = { step: 3, numSteps: 50, timestep: 939 };
+  expect(guidanceWeight({ scale: 6 }, place)).toBe(6);
+  expect(guidanceWeight({ scale: 1.5, mode: "constant" }, place)).toBe(1.5);
+});
+
+test("the cosine weight rises from 1 towards 1 + scale with the share of the steps that is done", () => {
+  const weights = Array.from({ length: 10 }, (_, step) =>
+    guidanceWeight({ scale: 6, mode: "cosine" }, { step, numSteps: 10, timestep: 999 - 100 * step }),
+  );
+  // 1 + 3 (1 - cos(pi s^5)) for s = 0, 0.5 and 0.9
+  expect([weights[0], weights[5], weights[9]]).toBeCloseToArray([1, 1.0144488, 4.8414071], { atol: 1e-6 });
+  expect(weights).toEqual([...weights].sort((a, b) => a - b));
 });
 
 test("guidance is on above scale 1 only", () => {
-  expect([1, 1.001, 0].map((scale) => isGuided({ scale, dynamic: true }))).toEqual([false, true, false]);
+  expect([1, 1.001, 0].map((scale) => isGuided({ scale, mode: "wave" }))).toEqual([false, true, false]);
+});
+
+test("an interval guides the steps whose start lies in it", () => {
+  const guided = (interval: readonly [number, number], scale = 6) =>
+    Array.from({ length: 10 }, (_, step) => isGuidedAt({ scale, interval }, { step, numSteps: 10 }))
+      .map(Number)
+      .join("");
+  expect(guided([0, 1])).toBe("1111111111");
+  expect(guided([0.2, 0.5])).toBe("0011100000");
+  expect(guided([0.25, 1])).toBe("0001111111");
+  expect(guided([0.2, 0.5], 1)).toBe("0000000000");
+});
+
+test.each([
+  [{ scale: Number.NaN }, /guidance must be a number, got NaN/],
+  [{ scale: 6, mode: "square" }, /mode must be one of constant, wave, cosine, got square/],
+  [{ scale: 6, interval: [0.5, 0.5] }, /0 <= first < second <= 1, got 0.5 and 0.5/],
+  [{ scale: 6, interval: [-0.1, 1] }, /got -0.1 and 1/],
+  [{ scale: 6, rescale: 1.5 }, /rescale must be 0 to 1, got 1.5/],
+  [{ scale: 6, projected: { eta: 2 } }, /eta of projected guidance must be 0 to 1, got 2/],
+  [{ scale: 6, projected: { threshold: 0 } }, /threshold of projected guidance must be above 0, got 0/],
+  [{ scale: 6, zeroStar: { zeroSteps: 0.5 } }, /whole number from 0, got 0.5/],
+  [{ scale: 6, projected: {}, zeroStar: {} }, /exclude each other/],
+] as [Parameters<typeof checkedGuidance>[0], RegExp][])("refuses %j", (guidance, says) => {
+  expect(() => checkedGuidance(guidance)).toThrow(says);
 });
 
 describe("the guided sum", () => {

@@ -16,8 +16,8 @@ export function inverseDdimSampler(config: SchedulerConfig): Sampler {
 }
 
 /**
- * One step of DDIM inversion in float32: reads the latents at `timestep - floor(T / n)`, the clean end if that is
- * negative, and writes them at `timestep`. Draws nothing from the generator.
+ * One step of DDIM inversion in float32: reads the latents at the cleaner end of the step and writes them at its
+ * timestep. Draws nothing from the generator.
  */
 export function inverseDdimStep(
   plan: SamplingPlan,
@@ -27,7 +27,7 @@ export function inverseDdimStep(
   checkStep(plan, state, prediction);
   const { schedule, config } = plan;
   const target = plan.timesteps[state.step];
-  const source = Math.min(target - plan.stride, config.numTrainTimesteps - 1);
+  const source = plan.cleanerEnds[state.step];
   const alphaBar = source >= 0 ? alphaBarAt(schedule, source) : schedule.finalAlphaBar;
   const targetAlphaBar = alphaBarAt(schedule, target);
 

@@ -33,6 +33,21 @@ export function predictNoise(
   return latents.map((x, i) => f32(signal * prediction[i]) + f32(sigma * x));
 }
 
+/** What a model has to predict for `original` to come out of `predictOriginal`: its inverse. */
+export function predictionFor(
+  type: PredictionType,
+  { signal, sigma }: Rates,
+  latents: Float32Array,
+  original: Float32Array,
+): Float32Array {
+  if (type === "sample") return original.slice();
+  return latents.map((x, i) =>
+    type === "epsilon"
+      ? f32(x - f32(signal * original[i])) / sigma
+      : f32(f32(signal * x) - original[i]) / sigma,
+  );
+}
+
 /** Limits every element to -range ... range; a new array. */
 export function clamp(values: Float32Array, range: number): Float32Array {
   const limit = f32(range);

@@ -135,10 +135,41 @@ describe.each(samplers)("$name", (sampler) => {
     expect(() => sampler.prepare(5, { eta: -1 })).toThrow("eta must be in 0 to 1, got -1");
   });
 
-  test("keeps the stride of all steps when a strength drops the first ones", () => {
+  test("a strength drops the first steps and leaves the others as they are", () => {
+    const whole = sampler.prepare(50);
     const plan = sampler.prepare(50, { strength: 0.8 });
-    expect(plan.timesteps).toHaveLength(40);
-    expect(plan.stride).toBe(20);
+    expect(plan.timesteps).toEqual(whole.timesteps.slice(10));
+    expect(plan.cleanerEnds).toEqual(whole.cleanerEnds.slice(10));
+  });
+
+  test.each([3, 7, 30, 61, 999])("begins every one of %i steps where the one before ended", (numSteps) => {
+    const { timesteps, cleanerEnds } = sampler.prepare(numSteps);
+    expect(cleanerEnds).toHaveLength(numSteps);
+    if (isInverse) expect(cleanerEnds).toEqual([-1, ...timesteps.slice(0, -1)]);
+    else expect(cleanerEnds).toEqual([...timesteps.slice(1), -1]);
+  });
+
+  test("is the reference's where the steps divide a thousand, and only there", () => {
+    const same = (n: number) => {
+      const { cleanerEnds } = sampler.prepare(n);
+      return cleanerEnds.every((end, i) => Math.max(end, -1) === Math.max(legacy(n)[i], -1));
+    };
+    const legacy = (n: number) => sampler.prepare(n, { parity: true }).cleanerEnds;
+    expect([1, 2, 4, 5, 8, 10, 20, 40, 50, 100, 250, 1000].filter((n) => !same(n))).toEqual([]);
+    expect([3, 7, 30, 48, 61].filter(same)).toEqual([]);
+  });
+
+  test.runIf(!isInverse)("ends at the video the model knows in any number of steps", () => {
+    const target = hashInput([2, 20], 33);
+    const plan = sampler.prepare(7);
+    const oracle: Model = ({ latents: x }, timestep) => {
+      const alphaBar = alphaBarAt(plan.schedule, timestep);
+      return x.map((value, i) => (Math.sqrt(alphaBar) * value - target[i]) / Math.sqrt(1 - alphaBar));
+    };
+    expect(run(sampler, plan, oracle).latents).toBeCloseToArray(target, { atol: 1e-5 });
+    const legacy = sampler.prepare(7, { parity: true });
+    const left = minus(run(sampler, legacy, oracle).latents, target);
+    expect(Math.max(...left.map(Math.abs))).toBeGreaterThan(0.01); // noise that the reference leaves in the clip
   });
 });
 

@@ -13,6 +13,8 @@ export type SamplerState = {
   /** What the last step predicted as clean latents (for multistep samplers and previews); empty before step one. */
   readonly history: readonly Float32Array[];
   readonly rng: TorchRngState;
+  /** What guidance carries from step to step; only where it has momentum. */
+  readonly momentum?: Float32Array;
 };
 
 /** What stays the same during a run. */
@@ -21,13 +23,16 @@ export type SamplingPlan = {
   readonly schedule: NoiseSchedule;
   /** In the order of the run. */
   readonly timesteps: readonly number[];
-  /** floor(T / n), with n as asked for, even where a strength drops the first steps. */
-  readonly stride: number;
+  /**
+   * The other, less noisy end of each step: where denoising goes to, and where inversion comes from. Negative is the
+   * clean end of the schedule.
+   */
+  readonly cleanerEnds: readonly number[];
   /** 0 is deterministic, 1 is DDPM; only the generic DDIM sampler looks at it. */
   readonly eta: number;
 };
 
-/** `strength` 0 to 1 starts late, for video-to-video; `eta` as in `SamplingPlan`; `parity` as in `samplingTimesteps`. */
+/** `strength` 0 to 1 starts late, for video-to-video; `eta` as in `SamplingPlan`; `parity` as in `planRun`. */
 export type PlanOptions = TimestepOptions & { readonly strength?: number; readonly eta?: number };
 
 /** A way from noise to video: pure functions from state to state. */
@@ -47,16 +52,23 @@ export interface Sampler {
   step(plan: SamplingPlan, state: SamplerState, prediction: Float32Array): SamplerState;
 }
 
-/** The plan of a run; what `Sampler.prepare` returns. */
+/**
+ * The plan of a run; what `Sampler.prepare` returns. Each step ends where the next one begins, and the last one ends
+ * clean. The reference takes `timestep - floor(T / n)` instead, which is the same where n divides T. Where it does not,
+ * its steps overlap, and the last may end at timestep 0 with noise left in the clip (7 steps); `parity` repeats that.
+ */
 export function planRun(config: SchedulerConfig, numSteps: number, options: PlanOptions = {}): SamplingPlan {
-  const { strength = 1, eta = 0 } = options;
+  const { strength = 1, eta = 0, parity = false } = options;
   if (!(eta >= 0 && eta <= 1)) throw new ConfigError(`eta must be in 0 to 1, got ${eta}`);
   const timesteps = samplingTimesteps(config, numSteps, options);
+  const stride = Math.floor(config.numTrainTimesteps / numSteps);
+  const towardsClean = config.className === "DDIMInverseScheduler" ? -1 : 1;
+  const ends = timesteps.map((t, i) => (parity ? t - stride : (timesteps[i + towardsClean] ?? -1)));
   return {
     config,
     schedule: noiseSchedule(config),
     timesteps: timestepsForStrength(timesteps, numSteps, strength),
-    stride: Math.floor(config.numTrainTimesteps / numSteps),
+    cleanerEnds: timestepsForStrength(ends, numSteps, strength),
     eta,
   };
 }
@@ -75,13 +87,10 @@ export type StepRange = {
   readonly nextAlphaBar: number;
 };
 
-/**
- * The range of the step that comes next. The target is `timestep - floor(T / n)` as in the reference, not the next
- * entry of the timesteps: with uneven spacing (n = 7) the two differ, and the last step ends at timestep 0, not clean.
- */
+/** The range of the step that comes next. */
 export function nextRange(plan: SamplingPlan, state: SamplerState): StepRange {
   const timestep = plan.timesteps[state.step];
-  const nextTimestep = timestep - plan.stride;
+  const nextTimestep = plan.cleanerEnds[state.step];
   return {
     timestep,
     nextTimestep,

@@ -1,5 +1,6 @@
 /** @file Spatio-temporal guidance: away from what the model says with some of its blocks left out. */
 import { ConfigError } from "../errors.ts";
+import { rescaled } from "./guided-prediction.ts";
 
 const f32 = Math.fround;
 
@@ -49,15 +50,5 @@ export function addStg(
   const weight = f32(scale);
   const sum = guided.map((v, i) => v + f32(weight * f32(conditional[i] - perturbed[i])));
   if (!rescale) return sum;
-  const factor = f32(RESCALING * (deviation(conditional) / deviation(sum)) + (1 - RESCALING));
-  return sum.map((v) => v * factor);
-}
-
-/** Standard deviation of a sample: divided by n - 1. */
-function deviation(values: Float32Array): number {
-  let mean = 0;
-  for (const value of values) mean += value / values.length;
-  let squares = 0;
-  for (const value of values) squares += (value - mean) ** 2;
-  return Math.sqrt(squares / (values.length - 1));
+  return rescaled(sum, conditional, RESCALING);
 }

@@ -8,7 +8,7 @@ export type TimestepConfig = Pick<
   "className" | "numTrainTimesteps" | "timestepSpacing" | "stepsOffset"
 >;
 
-/** `parity: true` repeats a defect of the reference; see `samplingTimesteps`. */
+/** `parity: true` repeats defects of the reference; see `samplingTimesteps` and `planRun`. */
 export type TimestepOptions = { readonly parity?: boolean };
 
 /**

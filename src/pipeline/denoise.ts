@@ -1,7 +1,9 @@
 /** @file The denoising loop: one evaluation of the transformer and one step of the sampler at a time. */
-import { combineGuidance, type Guidance, guidanceWeight, isGuided } from "../diffusion/guidance.ts";
+import { type Guidance, isGuided, isGuidedAt } from "../diffusion/guidance.ts";
+import { type GuidedPrediction, guidedPrediction, isZeroStep } from "../diffusion/guided-prediction.ts";
 import type { Sampler, SamplerState, SamplingPlan } from "../diffusion/sampler.ts";
 import { addStg, type SpatioTemporalGuidance } from "../diffusion/stg.ts";
+import { ConfigError } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import type { Variation } from "../models/transformer/variation.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
@@ -20,15 +22,22 @@ export type Conditions = {
   readonly reference?: readonly Float32Array[];
 };
 
-export type DenoiseRun = Conditions & {
+/** The model with the hidden states that it is given. */
+export type PromptedDenoiser = {
   readonly denoiser: Denoiser;
-  readonly sampler: Sampler;
-  readonly plan: SamplingPlan;
   /** Hidden states `[rows, T, textDim]` in the order of `rowsOf`. */
   readonly text: HostTensor | ResidentRef;
-  /** Shape of the latents, `[1, F, C, h, w]` */
-  readonly shape: readonly number[];
 };
+
+export type DenoiseRun = Conditions &
+  PromptedDenoiser & {
+    readonly sampler: Sampler;
+    readonly plan: SamplingPlan;
+    /** For the rows of `unguided`; needed where guidance has an interval. */
+    readonly unguided?: PromptedDenoiser;
+    /** Shape of the latents, `[1, F, C, h, w]` */
+    readonly shape: readonly number[];
+  };
 
 /** A row of the batch: which prompt it is given, and what it stands for. */
 type Row = {
@@ -44,6 +53,11 @@ export function rowsOf({ guidance, stg, reference }: Conditions): readonly Row[]
     ...(stg ? [{ prompt: "positive", role: "perturbed" } as const] : []),
     ...(reference ? prompts.map((prompt) => ({ prompt, role: "reference" as const })) : []),
   ];
+}
+
+/** The conditions of steps outside the guidance interval. */
+export function unguided(conditions: Conditions): Conditions {
+  return { ...conditions, guidance: { scale: 1 }, stg: null };
 }
 
 /** How the model has to be varied for these conditions. */
@@ -63,35 +77,55 @@ export async function* denoise(
   const { sampler, plan } = run;
   let current = state;
   while (current.step < plan.timesteps.length) {
-    const velocity = await predict(run, current, hooks);
-    current = sampler.step(plan, current, velocity);
+    const { prediction, momentum } = await predict(at(run, current), current, hooks);
+    current = { ...sampler.step(plan, current, prediction), ...(momentum ? { momentum } : {}) };
     yield current;
   }
 }
 
-/** The model's prediction at the state's timestep, with guidance applied in float32. */
-async function predict(
+/** The run as one step sees it: guided or not. */
+function at(run: DenoiseRun, { step }: SamplerState): DenoiseRun {
+  const { guidance, plan } = run;
+  if (!isGuided(guidance) || isGuidedAt(guidance, { step, numSteps: plan.timesteps.length })) return run;
+  assertUnguided(run.unguided);
+  return { ...run, ...unguided(run), ...run.unguided };
+}
+
+function assertUnguided(given: PromptedDenoiser | undefined): asserts given is PromptedDenoiser {
+  if (given === undefined)
+    throw new ConfigError(
+      "guidance has an interval, but there is no model for the steps outside; give `unguided`",
+    );
+}
+
+/** The prediction that the sampler steps with: the model's at the state's timestep, guided in float32. */
+async function predict(run: DenoiseRun, state: SamplerState, hooks: RunHooks): Promise<GuidedPrediction> {
+  const { plan, guidance, shape, stg } = run;
+  const count = sizeOf(shape);
+  if (isZeroStep(guidance, plan, state.step)) return { prediction: new Float32Array(count) };
+  const predicted = await evaluate(run, state, hooks);
+  const [first, second, third] = rowsOf(run).map((_, i) => predicted.subarray(i * count, (i + 1) * count));
+  if (!isGuided(guidance)) return { prediction: first };
+  const guided = guidedPrediction(guidance, plan, state, { unconditional: first, conditional: second });
+  return stg ? { ...guided, prediction: addStg(guided.prediction, second, third, stg) } : guided;
+}
+
+/** What the model says at the state's timestep, one row after the other. */
+async function evaluate(
   run: DenoiseRun,
   { latents, step }: SamplerState,
   hooks: RunHooks,
 ): Promise<Float32Array> {
-  const { denoiser, plan, guidance, text, shape, condition, stg } = run;
+  const { denoiser, plan, text, shape, condition } = run;
   const rows = rowsOf(run);
-  const timestep = plan.timesteps[step];
   const clips = rows.map(({ role }) => (role === "reference" ? run.reference![step] : latents));
   const inputs = {
     latents: stackSamples(clips.map((clip) => sampleOf(clip, shape, condition))),
     text,
-    timestep: Array(rows.length).fill(timestep),
+    timestep: Array(rows.length).fill(plan.timesteps[step]),
     ofs: Array(rows.length).fill(OFS),
   };
-  const predicted = (await denoiser.predict(inputs, hooks)).data as Float32Array;
-  const count = sizeOf(shape);
-  const [first, second, third] = rows.map((_, i) => predicted.subarray(i * count, (i + 1) * count));
-  if (!isGuided(guidance)) return first;
-  const weight = guidanceWeight(guidance, plan.timesteps.length, timestep);
-  const guided = combineGuidance(first, second, weight);
-  return stg ? addStg(guided, second, third, stg) : guided;
+  return (await denoiser.predict(inputs, hooks)).data as Float32Array;
 }
 
 /** The value that CogVideoX 1.5 image-to-video models take for `ofs`. */

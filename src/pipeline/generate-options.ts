@@ -4,35 +4,35 @@ import type { SpatioTemporalGuidance } from "../diffusion/stg.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { ClipRequest } from "./clip-size.ts";
 import type { SegmentEvent } from "./events.ts";
+import { GUIDANCE, type GuidanceOptions } from "./guidance-options.ts";
 
 /** What to make. Everything but the prompt has the checkpoint's or the reference's default. */
-export type GenerateOptions = ClipRequest & {
-  readonly prompt: string;
-  /** What to stay away from; "" unless given. */
-  readonly negativePrompt?: string;
-  /** Denoising steps, 1 to 1000; 50 unless given. In text to video, 0 decodes `latents` as they are. */
-  readonly steps?: number;
-  /** Guidance scale; 6 unless given, 1 or less switches guidance off. */
-  readonly guidance?: number;
-  /** Lets the guidance weight follow the timestep, as the official demo does with "dpm". */
-  readonly dynamicGuidance?: boolean;
-  /** Guidance away from what the model says with some of its blocks left out; off unless given, needs guidance. */
-  readonly stg?: SpatioTemporalGuidance;
-  /** The checkpoint's own sampler unless given. */
-  readonly scheduler?: SamplerChoice;
-  /** Seed of the noise, reproducing the reference's CPU generator; 0 unless given. */
-  readonly seed?: number | bigint;
-  /** Start from these latents `[1, F, C, h, w]` instead of noise from the seed. */
-  readonly latents?: HostTensor;
-  /** Stop after the "latents" event. */
-  readonly latentsOnly?: boolean;
-  /** Encode and decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */
-  readonly tiling?: boolean;
-  /** Multiplies the scales of the pipeline's LoRAs; 1 unless given. */
-  readonly loraScale?: number;
-  readonly signal?: AbortSignal;
-  readonly onSegment?: (event: SegmentEvent) => void;
-};
+export type GenerateOptions = ClipRequest &
+  GuidanceOptions & {
+    readonly prompt: string;
+    /** What to stay away from; "" unless given. */
+    readonly negativePrompt?: string;
+    /** Denoising steps, 1 to 1000; 50 unless given. In text to video, 0 decodes `latents` as they are. */
+    readonly steps?: number;
+    /** Guidance away from what the model says with some of its blocks left out; off unless given, needs guidance. */
+    readonly stg?: SpatioTemporalGuidance;
+    /** The checkpoint's own sampler unless given. */
+    readonly scheduler?: SamplerChoice;
+    /** Seed of the noise, reproducing the reference's CPU generator; 0 unless given. */
+    readonly seed?: number | bigint;
+    /** Repeats the reference's defects where a number of steps does not divide 1000; off unless given. */
+    readonly parity?: boolean;
+    /** Start from these latents `[1, F, C, h, w]` instead of noise from the seed. */
+    readonly latents?: HostTensor;
+    /** Stop after the "latents" event. */
+    readonly latentsOnly?: boolean;
+    /** Encode and decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */
+    readonly tiling?: boolean;
+    /** Multiplies the scales of the pipeline's LoRAs; 1 unless given. */
+    readonly loraScale?: number;
+    readonly signal?: AbortSignal;
+    readonly onSegment?: (event: SegmentEvent) => void;
+  };
 
 /** The reference's defaults. */
-export const defaults = { negativePrompt: "", steps: 50, guidance: 6, seed: 0 } as const;
+export const defaults = { negativePrompt: "", steps: 50, guidance: GUIDANCE, seed: 0 } as const;

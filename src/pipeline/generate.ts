@@ -1,5 +1,5 @@
 /** @file What all modes of generation share: prompt in, steps, frames out, as events. */
-import { type Guidance, isGuided } from "../diffusion/guidance.ts";
+import { isGuided } from "../diffusion/guidance.ts";
 import { createRng, drawNormals, type TorchRng } from "../diffusion/noise.ts";
 import { type SamplerState, startRun } from "../diffusion/sampler.ts";
 import { samplerFor } from "../diffusion/sampler-for.ts";
@@ -11,11 +11,20 @@ import { tilingFor } from "../models/vae/tiling.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { samplesOf, stackSamples } from "./clip-layout.ts";
 import { decodeLatents } from "./decode.ts";
-import { type Conditions, type DenoiseRun, denoise, rowsOf, variationOf } from "./denoise.ts";
+import {
+  type Conditions,
+  type DenoiseRun,
+  denoise,
+  type PromptedDenoiser,
+  rowsOf,
+  unguided,
+  variationOf,
+} from "./denoise.ts";
 import { Denoiser } from "./denoiser.ts";
 import { encodePixels } from "./encode.ts";
 import type { PipelineEvent, Stage } from "./events.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
+import { guidanceOf } from "./guidance-options.ts";
 import type { Mode } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { encodeTokens, tokenize } from "./prompt.ts";
@@ -74,20 +83,19 @@ async function* makeLatents(
 
 /** What every step of a run is given, as far as the options say. @throws ConfigError for guidance that cannot be */
 export function conditionsOf({ checkpoint }: Pipeline, options: Unprompted): Conditions {
-  const { guidance: scale = defaults.guidance, dynamicGuidance = false, stg } = options;
-  const guidance: Guidance = { scale, dynamic: dynamicGuidance };
+  const guidance = guidanceOf(options);
   const { layers } = checkpoint.transformer.config;
-  return { guidance, stg: checkedStg(stg, { layers, guided: isGuided(guidance) }) };
+  return { guidance, stg: checkedStg(options.stg, { layers, guided: isGuided(guidance) }) };
 }
 
 /** The run before its first step: sampler, plan, state, and what the model sees beside the latents. */
 export async function begin(
   { checkpoint: { scheduler, transformer } }: Pipeline,
-  { steps = defaults.steps, seed = defaults.seed, scheduler: choice }: Unprompted,
+  { steps = defaults.steps, seed = defaults.seed, scheduler: choice, parity }: Unprompted,
   { latents: size, strength, start }: Pick<Mode, "latents" | "strength" | "start">,
 ) {
   const sampler = samplerFor(scheduler, choice);
-  const plan = sampler.prepare(steps, { strength });
+  const plan = sampler.prepare(steps, { strength, parity });
   const shape = [1, size.frames, transformer.config.outChannels, size.height, size.width];
   const rng = createRng(seed);
   const { latents, condition } = await start({ shape, rng, plan });
@@ -95,40 +103,52 @@ export async function begin(
 }
 
 /** A run that has begun, with the hidden states of its prompts. */
-export type BegunRun = Omit<DenoiseRun, "denoiser" | "text"> & {
+export type BegunRun = Omit<DenoiseRun, "denoiser" | "text" | "unguided"> & {
   readonly state: SamplerState;
   readonly text: Prompts;
 };
 
 /** The steps of a run; gives the latents `[1, F, C, h, w]` after the last. */
 export async function* sample(
-  { checkpoint, engine }: Pipeline,
+  pipeline: Pipeline,
   options: Unprompted,
   { state: first, text, ...run }: BegunRun,
 ): AsyncGenerator<StepEvent, HostTensor> {
-  const { config, weights } = checkpoint.transformer;
-  const [, frames, , height, width] = run.shape;
-  const rows = stackSamples(rowsOf(run).map(({ prompt }) => text[prompt]));
-  const [batch, textLength] = rows.shape;
-  const { loraScale } = options;
-  const call = { frames, height, width, batch, textLength, variation: variationOf(run), loraScale };
-  const denoiser = new Denoiser(engine, config, weights, call);
+  const own = promptedDenoiser(pipeline, options, run, text);
+  const other =
+    run.guidance.interval && promptedDenoiser(pipeline, options, { ...run, ...unguided(run) }, text);
   try {
-    const all = { ...run, text: rows, denoiser };
+    const all = { ...run, ...own, unguided: other };
+    const { timesteps } = run.plan;
     let state = first;
     let before = performance.now();
     for await (state of denoise(all, first, hooksOf(options, "denoise"))) {
       const { step } = state;
-      const { timesteps } = run.plan;
       const seconds = secondsSince(before);
       yield { kind: "step", step, steps: timesteps.length, timestep: timesteps[step - 1], seconds, state };
       before = performance.now();
     }
     return { dtype: "f32", shape: run.shape, data: state.latents };
   } finally {
-    await denoiser.close();
-    await engine.trim();
+    await own.denoiser.close();
+    await other?.denoiser.close();
+    await pipeline.engine.trim();
   }
+}
+
+/** The transformer for the rows of a run, with the hidden states of each. */
+function promptedDenoiser(
+  { checkpoint, engine }: Pipeline,
+  { loraScale }: Unprompted,
+  run: Conditions & { readonly shape: readonly number[] },
+  text: Prompts,
+): PromptedDenoiser & { readonly text: HostTensor } {
+  const { config, weights } = checkpoint.transformer;
+  const [, frames, , height, width] = run.shape;
+  const rows = stackSamples(rowsOf(run).map(({ prompt }) => text[prompt]));
+  const [batch, textLength] = rows.shape;
+  const call = { frames, height, width, batch, textLength, variation: variationOf(run), loraScale };
+  return { text: rows, denoiser: new Denoiser(engine, config, weights, call) };
 }
 
 /** Hidden states `[T, textDim]` of the prompts; without guidance nobody looks at the negative one. */

@@ -103,7 +103,7 @@ async function* invert(
   const steps = sample(pipeline, options, {
     guidance: { scale: 1 },
     sampler,
-    plan: sampler.prepare(options.steps ?? defaults.steps),
+    plan: sampler.prepare(options.steps ?? defaults.steps, { parity: options.parity }),
     shape,
     text: { negative: empty, positive: empty },
     state: startRun(data as Float32Array, rng),
@@ -131,7 +131,7 @@ async function* remake(
   const steps = sample(pipeline, options, {
     ...conditionsOf(pipeline, options),
     sampler,
-    plan: sampler.prepare(options.steps ?? defaults.steps),
+    plan: sampler.prepare(options.steps ?? defaults.steps, { parity: options.parity }),
     shape,
     text: prompts,
     state: startRun(drawNormals(rng, sizeOf(shape)), rng),

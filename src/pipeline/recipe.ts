@@ -3,6 +3,7 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { trainedFps } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
+import { guidanceRecipe } from "./guidance-options.ts";
 import { lorasOf } from "./lora.ts";
 import { version } from "./version.ts";
 
@@ -39,12 +40,12 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     prompt: options.prompt,
     negativePrompt: options.negativePrompt ?? defaults.negativePrompt,
     steps: options.steps ?? defaults.steps,
-    guidance: options.guidance ?? defaults.guidance,
-    dynamicGuidance: options.dynamicGuidance ?? false,
+    ...guidanceRecipe(options),
     ...(options.stg ? { stg: options.stg } : {}),
     ...(loras.length > 0 ? { loras } : {}),
     tiling: options.tiling ?? false,
     scheduler: options.scheduler ?? checkpoint.scheduler.className,
+    ...(options.parity ? { parity: true } : {}),
     seed: Number(options.seed ?? defaults.seed),
   };
 }

@@ -68,7 +68,7 @@ const prompts = { positive: states(1006), negative: states(1007), empty: states(
 describe("reference pipelines", () => {
   test("P_i2v_ddim3_seed0_latent", async () => {
     const pipeline = await hashPipeline({ ...rope, in_channels: 8, use_learned_positional_embeddings: true });
-    const options = { steps: 3 };
+    const options = { steps: 3, parity: true };
     await hold(
       "P_i2v_ddim3_seed0_latent",
       pipeline,
@@ -83,7 +83,7 @@ describe("reference pipelines", () => {
     const pipeline = await hashPipeline(config, { vae: scaled });
     const mode = imageMode(pipeline, {}, size, picture(1009));
     expect(mode).toMatchObject({ padding: 1, recipe: { imageScaling: "inverted" } });
-    await hold("P_i2v15_ddim3_seed0_latent", pipeline, { steps: 3 }, mode);
+    await hold("P_i2v15_ddim3_seed0_latent", pipeline, { steps: 3, parity: true }, mode);
   });
 
   test("P_v2v_ddim5_s06_seed0_latent", async () => {
@@ -120,14 +120,14 @@ describe("spatio-temporal guidance", () => {
     ["M_stg_rescaled", true],
   ])("%s", async (name, rescale) => {
     const pipeline = await hashPipeline({ ...rope, num_layers: 3 });
-    const options = { steps: 3, latents: given, stg: { scale: 1.5, layers: [1], rescale } };
+    const options = { steps: 3, parity: true, latents: given, stg: { scale: 1.5, layers: [1], rescale } };
     await hold(name, pipeline, options, textMode(options));
   });
 });
 
 test("inversion finds the reference's noise and makes the reference's video of it", async () => {
   const pipeline = await hashPipeline(rope);
-  const run = invertAndRemake(pipeline, { steps: 3 }, clip(), prompts);
+  const run = invertAndRemake(pipeline, { steps: 3, parity: true }, clip(), prompts);
   let next = await run.next();
   const kinds: string[] = [];
   for (; !next.done; next = await run.next()) {

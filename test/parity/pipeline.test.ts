@@ -91,9 +91,9 @@ async function sample({ config: json, frames, steps, choice, dynamic = false }: 
   text.set(hashInput([1, 5, 12], 1006), 60);
   const run = {
     denoiser,
-    plan: sampler.prepare(steps),
+    plan: sampler.prepare(steps, { parity: true }),
     sampler,
-    guidance: { scale: 6, dynamic },
+    guidance: { scale: 6, mode: dynamic ? "wave" : "constant" } as const,
     text: { dtype: "f32", shape: [2, 5, 12], data: text } as HostTensor,
     shape,
   };

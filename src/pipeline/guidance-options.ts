@@ -1,0 +1,56 @@
+/** @file The options of a run that say how strongly it follows its prompt. */
+import {
+  checkedGuidance,
+  type Guidance,
+  type GuidanceMode,
+  type ProjectedGuidance,
+  type ZeroStarGuidance,
+} from "../diffusion/guidance.ts";
+import { ConfigError } from "../errors.ts";
+
+/** Guidance as it is asked for; the reference's plain guidance where nothing is. */
+export type GuidanceOptions = {
+  /** Guidance scale; 6 unless given, 1 or less switches guidance off. */
+  readonly guidance?: number;
+  /** How the weight goes over the run; "constant" unless given. */
+  readonly guidanceMode?: GuidanceMode;
+  /** Short for the mode "wave": the weight follows the timestep, as in the official demo with "dpm". */
+  readonly dynamicGuidance?: boolean;
+  /** Shares of the run, 0 to 1, between which there is guidance; steps outside take half the time. */
+  readonly guidanceInterval?: readonly [from: number, to: number];
+  /** How far the spread of the prediction is pulled back to that with the prompt alone, 0 to 1; 0 unless given. */
+  readonly guidanceRescale?: number;
+  /** Adaptive projected guidance: high scales without burnt colours. */
+  readonly projectedGuidance?: ProjectedGuidance;
+  /** CFG-Zero*: scales the prediction without the prompt, and stands still in the first steps. */
+  readonly zeroStar?: ZeroStarGuidance;
+};
+
+/** The reference's scale. */
+export const GUIDANCE = 6;
+
+/** @throws ConfigError for guidance that cannot be */
+export function guidanceOf(options: GuidanceOptions): Guidance {
+  const { guidance: scale = GUIDANCE, guidanceMode, dynamicGuidance } = options;
+  if (dynamicGuidance && guidanceMode !== undefined && guidanceMode !== "wave")
+    throw new ConfigError(
+      `dynamic guidance (--dynamic-cfg) is the mode wave, but the mode ${guidanceMode} is given`,
+    );
+  return checkedGuidance({
+    scale,
+    mode: guidanceMode ?? (dynamicGuidance ? "wave" : "constant"),
+    interval: options.guidanceInterval,
+    rescale: options.guidanceRescale,
+    projected: options.projectedGuidance,
+    zeroStar: options.zeroStar,
+  });
+}
+
+/** What a recipe says of guidance: what was asked for beyond the reference's. */
+export function guidanceRecipe(options: GuidanceOptions): Readonly<Record<string, unknown>> {
+  const { guidance = GUIDANCE, dynamicGuidance = false } = options;
+  const { guidanceMode, guidanceInterval, guidanceRescale, projectedGuidance, zeroStar } = options;
+  const extra = { guidanceMode, guidanceInterval, guidanceRescale, projectedGuidance, zeroStar };
+  const given = Object.entries(extra).filter(([, value]) => value !== undefined);
+  return { guidance, dynamicGuidance, ...Object.fromEntries(given) };
+}
