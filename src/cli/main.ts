@@ -10,10 +10,21 @@ import { download } from "./commands/download.ts";
 import { forward } from "./commands/forward.ts";
 import { generate } from "./commands/generate.ts";
 import { inspect } from "./commands/inspect.ts";
+import { train } from "./commands/train.ts";
+import { resume } from "./commands/resume.ts";
 import { nearest } from "./options.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 
-export const commands: readonly Command[] = [generate, forward, download, data, convert, inspect, bench];
+export const commands: readonly Command[] = [
+  generate,
+  train,
+  forward,
+  download,
+  data,
+  convert,
+  inspect,
+  bench,
+];
 
 /** Exit statuses: done, failed, the call itself was wrong, interrupted. */
 const status = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;

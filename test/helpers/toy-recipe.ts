@@ -3,34 +3,40 @@
 export type ToyOptions = {
   readonly vaeSteps?: number;
   readonly transformerSteps?: number;
-  /** Lines of YAML under `vae.stages[0]`, `transformer` and the top level. */
+  /** More fields of the VAE's stage, of the transformer, and lines of the top level, as YAML. */
   readonly vae?: string;
   readonly transformer?: string;
   readonly top?: string;
-  readonly rate?: number;
+  /** A checkpoint folder in place of a new model; its VAE stays as it is. */
+  readonly from?: string;
 };
 
-/** YAML of the toy: moving shapes, a VAE of one stage, a transformer of one stage. */
+/**
+ * YAML of the toy: clips of moving shapes; a VAE that trains on single frames, whose graph is compiled in seconds; a
+ * transformer over the latents of whole clips.
+ */
 export function toyRecipe(options: ToyOptions = {}): string {
-  const { vaeSteps = 4, transformerSteps = 4, vae = "", transformer = "", top = "", rate = 3e-3 } = options;
+  const { vaeSteps = 4, transformerSteps = 4, vae = "", transformer = "", top = "", from } = options;
   return `
 seed: 3
 dtype: f32
 model:
-  new:
-    textEncoder: {width: 16, heads: 2, headDim: 8, layers: 1, hidden: 16}
-    transformer: {heads: 2, headDim: 16, layers: 2, timeDim: 16, maxTextLength: 12}
-    vae: {channels: [8, 8, 8], layers: 1, latentChannels: 4, groups: 4}
+${from === undefined ? NEW : `  from: ${from}`}
 data: {kind: shapes, seed: 5, clips: 6, size: 16, frames: 9, twoObjects: 0, camera: 0, patterned: 0, captions: short}
 vae:
   scaleClips: 4
   stages:
-    - {steps: ${vaeSteps}, batch: 2, rate: ${rate}, warmUp: 2, l2: 4, ${vae}}
+${from === undefined ? `    - {steps: ${vaeSteps}, frames: 1, batch: 2, rate: 3e-3, warmUp: 2, l2: 4, ${vae}}` : "    []"}
 transformer:
   ${transformer}
   stages:
-    - {steps: ${transformerSteps}, batch: 4, accumulate: 2, rate: ${rate}, warmUp: 2, clip: 1}
-save: {every: 3, keep: 2}
+    - {steps: ${transformerSteps}, batch: 4, accumulate: 2, rate: 3e-3, warmUp: 2, clip: 1}
+save: {every: 10, keep: 2}
 ${top}
 `;
 }
+
+const NEW = `  new:
+    textEncoder: {width: 16, heads: 2, headDim: 8, layers: 1, hidden: 16}
+    transformer: {heads: 2, headDim: 16, layers: 2, timeDim: 16, maxTextLength: 12}
+    vae: {channels: [8, 8], layers: 1, latentChannels: 4, groups: 4}`;

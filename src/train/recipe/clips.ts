@@ -39,7 +39,7 @@ function captionLength(captions: "short" | "long" | "mixed", index: number): "sh
 }
 
 /** Bytes `[T, S, S, 3]` to values `[T, 3, S, S]` in [-1, 1]. */
-function planar(rgb: Uint8Array, size: number): Float32Array {
+export function planar(rgb: Uint8Array, size: number): Float32Array {
   const plane = size * size;
   const out = new Float32Array(rgb.length);
   for (let start = 0; start < rgb.length; start += 3 * plane)

@@ -1,6 +1,6 @@
 /** @file A run from a recipe: its stages one after the other, saved, resumed, followed, and given out as a checkpoint. */
 import { basename, join } from "node:path";
-import { CancelledError, ConfigError } from "../../errors.ts";
+import { CancelledError } from "../../errors.ts";
 import { emptyTimestepLog, logLosses, type TimestepLog } from "../diffusion/timestep-log.ts";
 import type { TrainingTensors } from "../learner.ts";
 import type { Json, Restored } from "../run/checkpoints.ts";
@@ -8,6 +8,7 @@ import { type MetricsLog, openMetrics } from "../run/metrics.ts";
 import { openRun, type Run } from "../run/run-folder.ts";
 import { type EventFile, openEventFile } from "../run/tensorboard.ts";
 import { type ClipSource, shapesClips } from "./clips.ts";
+import { folderClips } from "./folder-clips.ts";
 import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 import type { DataRecipe, Recipe } from "./schema.ts";
@@ -61,8 +62,8 @@ export type RunRecipeOptions = {
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: RecipeEvent) => void;
   readonly show?: Showing;
-  /** Opens data of the kind "folder". */
-  readonly openFolder?: (data: Extract<DataRecipe, { kind: "folder" }>) => Promise<ClipSource>;
+  /** "vae" leaves the transformer's stages for later; the output is then the model of the run. */
+  readonly only?: "vae";
 };
 
 export type RunOutcome = {
@@ -82,14 +83,15 @@ export async function runRecipe(
   source: { readonly file: string; readonly text: string },
   { folder, resume = false, ...options }: RunRecipeOptions,
 ): Promise<RunOutcome> {
-  const recipe = parseRecipe(source.text, source.file);
-  const clips = await openClips(recipe.data, options, source.file);
+  const recipe = limited(parseRecipe(source.text, source.file), options.only);
+  const clips = await openClips(recipe.data);
   const run = await openRun(folder, {
     config: { name: basename(source.file), text: source.text },
     seed: recipe.seed,
     resume,
     keep: recipe.save.keep,
-    differences: (before) => changedFields(parseRecipe(before, "the run's recipe"), recipe),
+    differences: (before) =>
+      changedFields(limited(parseRecipe(before, "the run's recipe"), options.only), recipe),
   });
   try {
     return await new RecipeRun(run, recipe, { file: source.file, clips }, options).finish();
@@ -98,15 +100,13 @@ export async function runRecipe(
   }
 }
 
-async function openClips(
-  data: DataRecipe,
-  { openFolder }: Pick<RunRecipeOptions, "openFolder">,
-  file: string,
-): Promise<ClipSource> {
-  if (data.kind === "shapes") return shapesClips(data);
-  if (openFolder === undefined)
-    throw new ConfigError(`${file}: data.kind is "folder", which can only be read by the command line`);
-  return openFolder(data);
+function openClips(data: DataRecipe): Promise<ClipSource> {
+  return data.kind === "shapes" ? Promise.resolve(shapesClips(data)) : folderClips(data);
+}
+
+/** The stages of a recipe that this call is about. */
+function limited(recipe: Recipe, only: "vae" | undefined): Recipe {
+  return only === undefined ? recipe : { ...recipe, transformer: { ...recipe.transformer, stages: [] } };
 }
 
 /** Where a run stands: in which stage, after how many of its steps, with which state. */
@@ -319,6 +319,7 @@ class RecipeRun {
   /** Null for variants, whose weights no released model takes. */
   private async giveOut(): Promise<string | null> {
     const { output = join(this.run.folder, "output"), dtype, model, transformer } = this.recipe;
+    if (this.options.only !== undefined) return this.place.model;
     if (transformer.variant !== "none" && transformer.stages.length > 0) return null;
     if (await exists(output)) return output;
     const trained = new Set(this.stages.map(({ kind }) => kind));

@@ -140,6 +140,8 @@ const vaeStageSchema = z.strictObject({
   l2: z.number().min(0).default(defaultVaeWeights.l2),
   kl: z.number().min(0).default(defaultVaeWeights.kl),
   perceptual: z.number().min(0).default(0),
+  /** Weight of errors in colour, see `colourTerm`. */
+  colour: z.number().min(0).default(0),
   /** Safetensors files of LPIPS and VGG-16; without them a substitute is used that needs none. */
   lpips: z.array(path).optional(),
   discriminator: discriminatorSchema.optional(),

@@ -3,7 +3,7 @@ import { realpath } from "node:fs/promises";
 import { drawNormals } from "../../diffusion/noise.ts";
 import { ConfigError } from "../../errors.ts";
 import { sizeOf } from "../../graph/shape.ts";
-import { input } from "../../graph/tensor.ts";
+import { input, type Tensor } from "../../graph/tensor.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import { Scope } from "../../nn/scope.ts";
 import type { HostTensor } from "../../runtime/protocol.ts";
@@ -19,6 +19,7 @@ import { clipRule, comesBack, vaeLoss } from "../vae/loss.ts";
 import { lpips } from "../vae/lpips.ts";
 import { perceptualFrame, perceptualTerm, plainPerceptual } from "../vae/perceptual.ts";
 import { type ClipSource, clipOrder, framesOf } from "./clips.ts";
+import { colourTerm } from "./colour-term.ts";
 import { openPart, readPart } from "./model-folder.ts";
 import type { VaeStageRecipe } from "./schema.ts";
 import {
@@ -136,15 +137,29 @@ function graphsFor(
   const p = new Scope();
   const shape = [frames, config.inChannels, size, size];
   const sample = { clip: input("clip", shape), noise: input("noise", latentShape(shape, config)) };
-  const distance = stage.lpips === undefined ? plainPerceptual() : lpips(p.at("lpips"));
-  const perceptual = perceptualTerm(distance, input("frame", [1], "i32"));
-  const { loss, parts, reconstruction } = vaeLoss(p, sample, config, stage, { perceptual, ...terms?.(p) });
+  const perceptual = pictureTerm(p, stage);
+  const weights = { ...stage, perceptual: perceptual === undefined ? 0 : 1 };
+  const { loss, parts, reconstruction } = vaeLoss(p, sample, config, weights, { perceptual, ...terms?.(p) });
   const report = Object.fromEntries(Object.entries(parts).filter(([, part]) => part !== undefined));
   const name = `VAE, [${shape.join(", ")}]`;
   return {
     learning: { name, loss, report, params: p.declared },
     showing: { name: `${name} with pictures`, loss, report: { reconstruction }, params: p.declared },
   };
+}
+
+/** Perceptual distance and errors in colour with their weights, where the stage has any. */
+function pictureTerm(p: Scope, stage: VaeStageRecipe) {
+  const terms: ((reconstruction: Tensor, clip: Tensor) => Tensor)[] = [];
+  if (stage.perceptual > 0) {
+    const distance = stage.lpips === undefined ? plainPerceptual() : lpips(p.at("lpips"));
+    const ofFrame = perceptualTerm(distance, input("frame", [1], "i32"));
+    terms.push((picture, clip) => ofFrame(picture, clip).mul(stage.perceptual));
+  }
+  if (stage.colour > 0) terms.push((picture, clip) => colourTerm(picture, clip).mul(stage.colour));
+  if (terms.length === 0) return undefined;
+  return (picture: Tensor, clip: Tensor) =>
+    terms.map((term) => term(picture, clip)).reduce((sum, term) => sum.add(term));
 }
 
 async function lpipsSet({ lpips: files }: VaeStageRecipe): Promise<Record<string, WeightSet>> {

@@ -1,0 +1,164 @@
+/** @file `cogvideox train`: a recipe becomes a trained checkpoint. */
+import { readFile } from "node:fs/promises";
+import { basename, extname, join } from "node:path";
+import { ConfigError } from "../../errors.ts";
+import { planarToRgb } from "../../media/frames.ts";
+import { createVideoWriter } from "../../media/write.ts";
+import { loadPipeline } from "../../pipeline/pipeline.ts";
+import { saveVideo } from "../../pipeline/save-video.ts";
+import { textToVideo } from "../../pipeline/text-to-video.ts";
+import { type RecipeEvent, runRecipe, type Showing } from "../../train/recipe/run-recipe.ts";
+import { Progress } from "../../train/run/progress.ts";
+import type { Command, Context } from "../command.ts";
+import { count } from "../numbers.ts";
+import { type OptionTable, parseOptions } from "../options.ts";
+import type { Terminal } from "../terminal.ts";
+
+const options = {
+  run: { kind: "text", value: "DIR", about: "folder of the run (runs/ and the recipe's name)" },
+  resume: { kind: "flag", about: "go on with the run in that folder" },
+  steps: { kind: "integer", about: "train at most so many steps now, then save and stop" },
+} as const satisfies OptionTable;
+
+export const train: Command = {
+  name: "train",
+  about: "Train a model from a recipe, or only its VAE (train vae RECIPE.yaml)",
+  positionals: ["[vae]", "RECIPE.yaml"],
+  options,
+  run: async (args, context) => {
+    const names = ["RECIPE.yaml", ...args.map(() => "[RECIPE.yaml]")];
+    const { values, positionals } = parseOptions(args, options, names);
+    const file = recipeFile(positionals);
+    if (values.steps !== undefined && values.steps < 1)
+      throw new ConfigError(`--steps must be 1 or more, got ${values.steps}`);
+    const text = await readRecipe(file);
+    const folder = values.run ?? join("runs", basename(file, extname(file)));
+    const running = runRecipe(
+      { file, text },
+      {
+        folder,
+        resume: values.resume ?? false,
+        only: positionals.length > 1 ? "vae" : undefined,
+        maxSteps: values.steps,
+        signal: context.signal,
+        onEvent: teller(context.terminal, folder),
+        show: showing(context),
+      },
+    );
+    await untilSaved(running, context);
+  },
+};
+
+function recipeFile(positionals: readonly string[]): string {
+  if (positionals.length === 1) return positionals[0];
+  const [kind, file, ...rest] = positionals;
+  if (kind !== "vae")
+    throw new ConfigError(`train takes one recipe, or vae and a recipe; got ${positionals.join(" ")}`);
+  if (rest.length > 0) throw new ConfigError(`train takes one recipe, got ${[file, ...rest].join(" and ")}`);
+  return file;
+}
+
+function readRecipe(file: string): Promise<string> {
+  return readFile(file, "utf8").catch((cause) => {
+    throw new ConfigError(`cannot read the recipe ${file}: ${(cause as Error).message}`, { cause });
+  });
+}
+
+/** After Ctrl-C the process must not end before the run has saved; then it ends with the run's error. */
+async function untilSaved(running: Promise<unknown>, { cleanups }: Context): Promise<void> {
+  const saved = () =>
+    running.then(
+      () => {},
+      () => {},
+    );
+  cleanups.add(saved);
+  try {
+    await running;
+  } finally {
+    cleanups.delete(saved);
+  }
+}
+
+const SAY_EVERY_SECONDS = 10;
+
+/** Tells people the numbers on stderr now and then, and programs every step on stdout. */
+function teller(terminal: Terminal, folder: string): (event: RecipeEvent) => void {
+  let progress = new Progress(0);
+  let said = 0;
+  const now = () => performance.now() / 1000;
+  return (event) => {
+    const { kind, ...rest } = event;
+    terminal.emit({ event: kind, ...rest });
+    switch (event.kind) {
+      case "note":
+        terminal.say(`note: ${event.text}`);
+        break;
+      case "stage": {
+        const { name, steps, done, clipsPerStep, parameters } = event;
+        progress = new Progress(steps, { done, clipsPerStep });
+        terminal.say(`${name}: ${count(steps, "step")}, ${done} done; ${count(parameters, "trained value")}`);
+        break;
+      }
+      case "encoding":
+        terminal.progress(`encoding clip ${event.done}/${event.total}`);
+        break;
+      case "step": {
+        progress.note(event.stageStep);
+        const line = lineOf(event, progress);
+        terminal.progress(line);
+        if (now() - said >= SAY_EVERY_SECONDS) {
+          terminal.say(line);
+          said = now();
+        }
+        break;
+      }
+      case "sample":
+        terminal.say(`sample: ${event.file}`);
+        break;
+      case "done":
+        if (event.output !== null) terminal.print(event.output);
+        else terminal.say(`${count(event.steps, "step")} done; go on with --resume --run ${folder}`);
+    }
+  };
+}
+
+function lineOf(event: Extract<RecipeEvent, { kind: "step" }>, progress: Progress): string {
+  const { stage, stageStep, loss, gradientNorm, rate, bands, parts } = event;
+  const line = progress.line({ step: stageStep, loss, gradientNorm, rate });
+  const named = Object.entries(parts).map(([name, value]) => `${name} ${value.toPrecision(3)}`);
+  const byNoise =
+    bands === null ? [] : [`by noise ${bands.map((mean) => mean?.toFixed(2) ?? "-").join(" ")}`];
+  return [`${stage}: ${line}`, ...named, ...byNoise].join("  ");
+}
+
+/** Sample clips in the run's folder. */
+function showing({ signal }: Context): Showing {
+  return {
+    clip: async (base, { data, shape, fps }) => {
+      const [frames, , height, width] = shape;
+      const file = `${base}.webp`;
+      const writer = await createVideoWriter(file, { width, height, fps });
+      const size = 3 * height * width;
+      for (let i = 0; i < frames; i++) {
+        const frame = data.subarray(i * size, (i + 1) * size).map((value) => value / 2 + 0.5);
+        await writer.write(planarToRgb(frame, { frames: 1, height, width }));
+      }
+      await writer.finish();
+      return file;
+    },
+    prompts: async (base, folder, { prompts, steps, guidance, seed }) => {
+      const pipeline = await loadPipeline(folder);
+      const files: string[] = [];
+      try {
+        for (const [i, prompt] of prompts.entries()) {
+          const file = `${base}-${i + 1}.webp`;
+          await saveVideo(textToVideo(pipeline, { prompt, steps, guidance, seed, signal }), file);
+          files.push(file);
+        }
+      } finally {
+        await pipeline.close();
+      }
+      return files;
+    },
+  };
+}

@@ -1,0 +1,28 @@
+/** @file Clips of a data set in a folder, as a list to train on. */
+import { planClip, readClip } from "../../data/clips/clip.ts";
+import { readClipFolder, requireWhole } from "../../data/clips/folder.ts";
+import { type ClipSource, planar } from "./clips.ts";
+import type { DataRecipe } from "./schema.ts";
+
+/**
+ * Opens a data set. Every clip is taken from the beginning of its video at the recipe's rate and cut to a
+ * square; a video that is too short stays on its last frame.
+ * @throws ConfigError where there is none, or rows of it are broken
+ */
+export async function folderClips(data: Extract<DataRecipe, { kind: "folder" }>): Promise<ClipSource> {
+  const { path, frames, fps } = data;
+  const list = await readClipFolder(path);
+  requireWhole(list, path);
+  const { clips } = list;
+  return {
+    count: clips.length,
+    frames,
+    fps,
+    pixels: async (index, size) => {
+      const plan = await planClip(clips[index], { frames, fps, width: size, height: size, pad: true });
+      return planar((await readClip(clips[index], plan)).rgb, size);
+    },
+    caption: (index) => clips[index].caption,
+    content: (index) => ({ file: clips[index].file }),
+  };
+}
