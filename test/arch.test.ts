@@ -21,6 +21,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   weights: [],
   media: [],
   hub: ["weights"],
+  enhance: [],
   autodiff: ["graph"],
   nn: ["graph"],
   models: ["nn", "graph"],
@@ -44,6 +45,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "train",
     "hub",
     "server",
+    "enhance",
   ],
   "errors.ts": [],
   "index.ts": [
@@ -58,6 +60,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "train",
     "data",
     "hub",
+    "enhance",
   ],
 };
 
