@@ -1,5 +1,6 @@
 /** @file A transformer with low-rank adapters on its layers. */
 import { adapterKeys, adaptSegment, type GraphAdapter } from "../../graph/adapters.ts";
+import type { SplitBlock } from "./split-block.ts";
 import type { TransformerSegments } from "./transformer.ts";
 
 /** One adapter with the rank and the scale it has on each layer, such as `transformer_blocks.0.attn1.to_q`. */
@@ -17,6 +18,14 @@ export function adaptTransformer(
     blocks: blocks.map((block) => adaptSegment(block, adapters)),
     head: adaptSegment(head, adapters),
   };
+}
+
+/** As `adaptTransformer`, for a block in two. */
+export function adaptSplitBlock(
+  { attention, rest }: SplitBlock,
+  adapters: readonly TransformerAdapter[],
+): SplitBlock {
+  return { attention: adaptSegment(attention, adapters), rest: adaptSegment(rest, adapters) };
 }
 
 /** A parameter of an adapter: one of the two matrices of a layer. */

@@ -47,14 +47,50 @@ export const block = layer(
     const norm = { eps: config.normEps, ...arrangement };
     const attended = expertNorm(p.at("norm1"), streams, emb, norm);
     const a = jointAttention(p.at("attn1"), attended, rotation, { ...config, ...arrangement });
-    const between = addGated(streams, a, attended);
-    const fed = expertNorm(p.at("norm2"), between, emb, norm);
-    const f = split(feedForward(p.at("ff"), join(fed), config.width), streams.text.dim(1));
-    return addGated(between, f, fed);
+    return feedForwardPart(p, addGated(streams, a, attended), emb, config, arrangement);
   },
 );
 
-type Gated = Streams & { readonly videoGate: Tensor; readonly textGate: Tensor };
+/** What the attention of a block says, before its gate: the part of a block that varies least from step to step. */
+export const attentionPart = layer(
+  (
+    p,
+    streams: Streams,
+    emb: Tensor,
+    rotation: Rotation | null,
+    config: TransformerConfig,
+    arrangement: Arrangement = oneSamplePerRow,
+  ): Streams => {
+    const normed = expertNorm(p.at("norm1"), streams, emb, { eps: config.normEps, ...arrangement });
+    return jointAttention(p.at("attn1"), normed, rotation, { ...config, ...arrangement });
+  },
+);
+
+/** The rest of a block, given what its attention says. */
+export const restPart = layer(
+  (
+    p,
+    streams: Streams,
+    attended: Streams,
+    emb: Tensor,
+    config: TransformerConfig,
+    arrangement: Arrangement = oneSamplePerRow,
+  ): Streams => {
+    const part = modulation(p.at("norm1"), emb, config.width);
+    const gates = { videoGate: arrangement.toVideo(part(2)), textGate: arrangement.toText(part(5)) };
+    return feedForwardPart(p, addGated(streams, attended, gates), emb, config, arrangement);
+  },
+);
+
+const feedForwardPart = layer(
+  (p, streams: Streams, emb: Tensor, config: TransformerConfig, arrangement: Arrangement): Streams => {
+    const fed = expertNorm(p.at("norm2"), streams, emb, { eps: config.normEps, ...arrangement });
+    const f = split(feedForward(p.at("ff"), join(fed), config.width), streams.text.dim(1));
+    return addGated(streams, f, fed);
+  },
+);
+
+type Gates = { readonly videoGate: Tensor; readonly textGate: Tensor };
 
 /**
  * Expert adaptive layer norm: one LayerNorm for both streams, a shift, scale and gate of their own for each.
@@ -67,10 +103,9 @@ const expertNorm = layer(
     { video, text }: Streams,
     emb: Tensor,
     { eps, toVideo, toText }: Arrangement & { eps: number },
-  ): Gated => {
+  ): Streams & Gates => {
     const width = video.dim(-1);
-    const modulation = linear(p.at("linear"), silu(emb), 6 * width).reshape([-1, 1, 6 * width]); // [B, 1, 6D]
-    const part = (i: number) => modulation.slice(2, i * width, (i + 1) * width); // [B, 1, D]
+    const part = modulation(p, emb, width);
     const weight = p.at("norm").param("weight", [width]);
     const bias = p.at("norm").param("bias", [width]);
     const modulated = (x: Tensor, shift: Tensor, scale: Tensor, spread: Arrangement["toVideo"]) => {
@@ -85,6 +120,12 @@ const expertNorm = layer(
     };
   },
 );
+
+/** Shift, scale and gate of the video, then those of the text, `[B, 1, D]` each. */
+const modulation = layer((p, emb: Tensor, width: number) => {
+  const all = linear(p.at("linear"), silu(emb), 6 * width).reshape([-1, 1, 6 * width]); // [B, 1, 6D]
+  return (i: number) => all.slice(2, i * width, (i + 1) * width);
+});
 
 /** Full attention over text and video together; queries and keys are normed per head, then rotated. */
 const jointAttention = layer(
@@ -119,6 +160,6 @@ function split(x: Tensor, textLength: number): Streams {
   return { text: x.slice(1, 0, textLength), video: x.slice(1, textLength) };
 }
 
-function addGated(onto: Streams, { video, text }: Streams, { videoGate, textGate }: Gated): Streams {
+function addGated(onto: Streams, { video, text }: Streams, { videoGate, textGate }: Gates): Streams {
   return { video: onto.video.add(videoGate.mul(video)), text: onto.text.add(textGate.mul(text)) };
 }

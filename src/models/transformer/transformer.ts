@@ -52,9 +52,7 @@ export const embed = layer(
     const patches = p.at("patch_embed");
     const video = patchEmbed(patches, x.latents, config); // [B, N, D]
     const text = linear(patches.at("text_proj"), x.text, config.width); // [B, T, D]
-    const time = conditioning(p.at("time_embedding"), x.timestep, config.timeDim);
-    const emb =
-      x.ofs && config.ofsDim ? time.add(conditioning(p.at("ofs_embedding"), x.ofs, config.ofsDim)) : time;
+    const emb = conditioning(p, x, config);
     if (added === "none") return { video, text, emb };
     const tokens = text.dim(1) + video.dim(1);
     const table =
@@ -64,7 +62,15 @@ export const embed = layer(
   },
 );
 
-const conditioning = layer((p, features: Tensor, dim: number) =>
+/** The conditioning vector `[B, timeDim]` of timesteps and, where the model has it, `ofs`. */
+const conditioning = layer(
+  (p, { timestep, ofs }: Pick<EmbedInputs, "timestep" | "ofs">, { timeDim, ofsDim }: TransformerConfig) => {
+    const time = perceptron(p.at("time_embedding"), timestep, timeDim);
+    return ofs && ofsDim ? time.add(perceptron(p.at("ofs_embedding"), ofs, ofsDim)) : time;
+  },
+);
+
+const perceptron = layer((p, features: Tensor, dim: number) =>
   linear(p.at("linear_2"), silu(linear(p.at("linear_1"), features, dim)), dim),
 );
 
@@ -93,6 +99,18 @@ export function transformerSegments(config: TransformerConfig, call: Transformer
   return { embed: embedSegment(config, call), blocks, head: headSegment(config, call) };
 }
 
+/** The conditioning vectors `emb [rows, timeDim]` alone: they depend on nothing but timesteps, so all can be had at once. */
+export function conditioningSegment(config: TransformerConfig, rows: number): Segment {
+  const specs: Record<string, readonly number[]> = {
+    timestep: [rows, config.width],
+    ...(config.ofsDim ? { ofs: [rows, config.ofsDim] } : {}),
+  };
+  return traceSegment("conditioning", specs, ({ timestep, ofs }) => {
+    const p = new Scope();
+    return { outputs: { emb: conditioning(p, { timestep, ofs }, config) }, params: p.declared };
+  });
+}
+
 function embedSegment(config: TransformerConfig, call: TransformerCall): Segment {
   const { batch, frames, height, width, textLength, added } = call;
   const tokens = textLength + tokensOf(gridOf({ ...config, patchT: null }, call));
@@ -111,8 +129,18 @@ function embedSegment(config: TransformerConfig, call: TransformerCall): Segment
 }
 
 function blockSegment(config: TransformerConfig, call: TransformerCall, index: number): Segment {
-  const { batch, textLength } = call;
-  const tokens = tokensOf(gridOf(config, call));
+  const scope = new Scope().at("transformer_blocks", index);
+  return traceSegment(scope.path, blockSpecs(config, call), ({ video, text, emb, cos, sin }) => {
+    const rotation: Rotation | null = config.rotary ? { cos, sin } : null;
+    const place = { index, variation: call.variation };
+    const outputs = variedBlock(scope, { video, text }, emb, rotation, config, place);
+    return { outputs: { ...outputs }, params: scope.declared };
+  });
+}
+
+/** What a block takes: the streams, the conditioning vector, and rotary rows where the model rotates. */
+export function blockSpecs(config: TransformerConfig, { batch, textLength, ...size }: TransformerCall) {
+  const tokens = tokensOf(gridOf(config, size));
   const rows = [1, textLength + tokens, config.headDim / 2];
   const specs: Record<string, readonly number[]> = {
     video: [batch, tokens, config.width],
@@ -120,13 +148,7 @@ function blockSegment(config: TransformerConfig, call: TransformerCall, index: n
     emb: [batch, config.timeDim],
     ...(config.rotary ? { cos: rows, sin: rows } : {}),
   };
-  const scope = new Scope().at("transformer_blocks", index);
-  return traceSegment(scope.path, specs, ({ video, text, emb, cos, sin }) => {
-    const rotation: Rotation | null = config.rotary ? { cos, sin } : null;
-    const place = { index, variation: call.variation };
-    const outputs = variedBlock(scope, { video, text }, emb, rotation, config, place);
-    return { outputs: { ...outputs }, params: scope.declared };
-  });
+  return specs;
 }
 
 function headSegment(config: TransformerConfig, call: TransformerCall): Segment {

@@ -38,6 +38,16 @@ export function variedBlock(
   };
 }
 
+/** Rows of a batch that block `index` works on; those behind them come out as they went in. */
+export function workedRows(batch: number, index: number, variation?: Variation): number {
+  return variation?.kind === "skip" && variation.layers.includes(index) ? variation.from : batch;
+}
+
+/** Who attends to whom in a varied call. */
+export function arrangementOf(variation?: Variation): Arrangement {
+  return variation?.kind === "reference" ? secondHalfForAll : oneSamplePerRow;
+}
+
 /** Queries of the first half of the batch see keys and values of both halves, those of the second half their own. */
 const secondHalfForAll: Arrangement = {
   ...oneSamplePerRow,
