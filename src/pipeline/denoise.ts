@@ -8,7 +8,7 @@ import { sizeOf } from "../graph/shape.ts";
 import type { Variation } from "../models/transformer/variation.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import { joinChannels, stackSamples } from "./clip-layout.ts";
-import type { Denoiser } from "./denoiser.ts";
+import type { Predictor } from "./denoiser.ts";
 import type { RunHooks } from "./run-hooks.ts";
 
 /** What the model is asked in every step besides the latents at hand. */
@@ -24,7 +24,7 @@ export type Conditions = {
 
 /** The model with the hidden states that it is given. */
 export type PromptedDenoiser = {
-  readonly denoiser: Denoiser;
+  readonly denoiser: Predictor;
   /** Hidden states `[rows, T, textDim]` in the order of `rowsOf`. */
   readonly text: HostTensor | ResidentRef;
 };
@@ -123,6 +123,7 @@ async function evaluate(
     latents: stackSamples(clips.map((clip) => sampleOf(clip, shape, condition))),
     text,
     timestep: Array(rows.length).fill(plan.timesteps[step]),
+    step,
     ofs: Array(rows.length).fill(OFS),
   };
   return (await denoiser.predict(inputs, hooks)).data as Float32Array;

@@ -1,16 +1,27 @@
 /** @file The transformer at work: latents and text in, velocity out, segment by segment. */
-import { adaptTransformer } from "../models/transformer/adapters.ts";
+import {
+  adaptSplitBlock,
+  adaptTransformer,
+  type TransformerAdapter,
+} from "../models/transformer/adapters.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { LatentSize } from "../models/transformer/grid.ts";
 import { type Positions, positionsFor } from "../models/transformer/positions/positions.ts";
+import { type SplitBlock, splitBlock } from "../models/transformer/split-block.ts";
 import { timestepFeatures } from "../models/transformer/timestep.ts";
-import { type TransformerSegments, transformerSegments } from "../models/transformer/transformer.ts";
+import {
+  conditioningSegment,
+  type TransformerCall,
+  type TransformerSegments,
+  transformerSegments,
+} from "../models/transformer/transformer.ts";
 import type { Variation } from "../models/transformer/variation.ts";
 import type { Engine } from "../runtime/engine.ts";
 import { declaredShapes, mapWeights } from "../runtime/mapped-weights.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import { SegmentPool } from "../runtime/segment-pool.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
+import { type BlockWalk, blockRunner, type ResidentStreams, throughAll } from "./block-runner.ts";
 import { adaptersOf } from "./lora.ts";
 import type { RunHooks } from "./run-hooks.ts";
 
@@ -32,13 +43,26 @@ export type DenoiserInputs = {
   readonly timestep: ArrayLike<number>;
   /** The `ofs` value per sample, for models that have it */
   readonly ofs?: ArrayLike<number>;
+  /** Index of the step within the run, for denoisers with a cache */
+  readonly step?: number;
+};
+
+/** What predicts for a run: a `Denoiser`, or one with a cache. */
+export type Predictor = {
+  /** See `Denoiser.predict`. */
+  predict(inputs: DenoiserInputs, hooks?: RunHooks): Promise<HostTensor>;
+  close(): Promise<void>;
 };
 
 /** The transformer of one checkpoint, set up for calls of one size. */
 export class Denoiser {
   private readonly engine: Engine;
   private readonly config: TransformerConfig;
+  private readonly call: TransformerCall;
   private readonly segments: TransformerSegments;
+  private readonly adapters: readonly TransformerAdapter[];
+  /** Blocks in two, for those who ask for their attention. */
+  private readonly split = new Map<number, SplitBlock>();
   private readonly pool: SegmentPool;
   private readonly positions: Positions;
   private fixed: { added?: ResidentRef; cos?: ResidentRef; sin?: ResidentRef } | null = null;
@@ -48,8 +72,9 @@ export class Denoiser {
     this.engine = engine;
     this.config = config;
     this.positions = positionsFor(config, call, call.textLength);
-    const plain = transformerSegments(config, { ...call, added: this.positions.added.kind });
-    this.segments = adaptTransformer(plain, adaptersOf(weights, call.loraScale));
+    this.call = { ...call, added: this.positions.added.kind };
+    this.adapters = adaptersOf(weights, call.loraScale);
+    this.segments = adaptTransformer(transformerSegments(config, this.call), this.adapters);
     const { embed, blocks, head } = this.segments;
     const declared = declaredShapes([embed, ...blocks, head]);
     this.pool = new SegmentPool(
@@ -59,21 +84,32 @@ export class Denoiser {
   }
 
   /** The model's prediction `[B, F, outChannels, H, W]`; `signal` stops it at the next segment. */
-  async predict(inputs: DenoiserInputs, { signal, onSegment }: RunHooks = {}): Promise<HostTensor> {
+  async predict(
+    inputs: DenoiserInputs,
+    hooks: RunHooks = {},
+    walk: BlockWalk = throughAll,
+  ): Promise<HostTensor> {
+    const { signal, onSegment } = hooks;
     const { embed, blocks, head } = this.segments;
     const { cos, sin } = await this.residentPositions();
     const rotation: Record<string, ResidentRef> = cos && sin ? { cos, sin } : {};
     const total = blocks.length + 2;
-    let { video, text, emb } = await this.pool.run(embed, this.embedFeeds(inputs), { signal });
+    const { emb, ...first } = await this.pool.run(embed, this.embedFeeds(inputs), { signal });
     onSegment?.(embed.name, 1, total);
-    for (const [i, block] of blocks.entries()) {
-      const feeds = { video, text, emb, ...rotation };
-      ({ video, text } = await this.pool.run(block, feeds, { consume: [video, text], signal }));
-      onSegment?.(block.name, i + 2, total);
-    }
+    const split = (index: number) => this.splitAt(index);
+    const { engine, pool } = this;
+    const runner = blockRunner({ engine, pool, blocks, split, emb, rotation, hooks });
+    const { video, text } = await walk(runner, first as ResidentStreams);
     const { sample } = await this.pool.run(head, { video, emb }, { consume: [video, text, emb], signal });
     onSegment?.(head.name, total, total);
     return this.pool.download(sample);
+  }
+
+  /** The conditioning vectors `[values, timeDim]` of timesteps, without anything else. */
+  async conditioning({ timestep, ofs }: Pick<DenoiserInputs, "timestep" | "ofs">): Promise<HostTensor> {
+    const segment = conditioningSegment(this.config, timestep.length);
+    const { emb } = await this.pool.run(segment, this.features({ timestep, ofs }));
+    return this.pool.download(emb);
   }
 
   async close(): Promise<void> {
@@ -84,6 +120,15 @@ export class Denoiser {
   }
 
   private embedFeeds({ latents, text, timestep, ofs }: DenoiserInputs) {
+    return {
+      latents,
+      text,
+      ...this.features({ timestep, ofs }),
+      ...(this.fixed?.added ? { positions: this.fixed.added } : {}),
+    };
+  }
+
+  private features({ timestep, ofs }: Pick<DenoiserInputs, "timestep" | "ofs">) {
     const { width, freqShift, ofsDim } = this.config;
     const features = (values: ArrayLike<number>, dim: number, shift = 0): HostTensor => ({
       dtype: "f32",
@@ -91,12 +136,17 @@ export class Denoiser {
       data: timestepFeatures(values, dim, shift),
     });
     return {
-      latents,
-      text,
       timestep: features(timestep, width, freqShift),
       ...(ofsDim && ofs ? { ofs: features(ofs, ofsDim) } : {}),
-      ...(this.fixed?.added ? { positions: this.fixed.added } : {}),
     };
+  }
+
+  private splitAt(index: number): SplitBlock {
+    const known = this.split.get(index);
+    if (known) return known;
+    const split = adaptSplitBlock(splitBlock(this.config, this.call, index), this.adapters);
+    this.split.set(index, split);
+    return split;
   }
 
   /** Position rows do not change between calls, so they are handed to the engine once. */
