@@ -39,4 +39,4 @@ ${top}
 const NEW = `  new:
     textEncoder: {width: 16, heads: 2, headDim: 8, layers: 1, hidden: 16}
     transformer: {heads: 2, headDim: 16, layers: 2, timeDim: 16, maxTextLength: 12}
-    vae: {channels: [8, 8], layers: 1, latentChannels: 4, groups: 4}`;
+    vae: {channels: [8, 8], layers: 1, latentChannels: 4, groups: 4, temporalRatio: 2}`;

@@ -37,9 +37,27 @@ export async function makeModelFolder(folder: string, { model, data }: Recipe): 
     await copyFolder(model.from, folder);
   } else if (model.new !== undefined)
     await createCheckpoint(folder, specOf(model.new, data), { seed: model.new.seed });
+  if (model.vaeFrom !== undefined) await takeVae(model.vaeFrom, folder);
+}
+
+/** @throws ConfigError when the transformer that was made for one VAE cannot take the latents of the other */
+async function takeVae(from: string, folder: string): Promise<void> {
+  const [theirs, ours] = [(await readConfigs(from)).vae, (await readConfigs(folder)).vae];
+  if (theirs.latentChannels !== ours.latentChannels || theirs.channels.length !== ours.channels.length)
+    throw new ConfigError(
+      `the VAE of ${from} makes ${theirs.latentChannels} latent channels on ${theirs.channels.length} levels, ` +
+        `model.new.vae says ${ours.latentChannels} on ${ours.channels.length}; make them equal`,
+    );
+  await cp(join(from, "vae"), join(folder, "vae"), { recursive: true, force: true });
 }
 
 function specOf(model: NewModelRecipe, { size, frames }: DataRecipe): CheckpointSpec {
+  const { channels, temporalRatio } = model.vae;
+  if (temporalRatio > 2 ** (channels.length - 1))
+    throw new ConfigError(
+      `model.new.vae.temporalRatio is ${temporalRatio}, and ${channels.length} levels of channels can only reach ` +
+        `${2 ** (channels.length - 1)}; lower it or give more channels`,
+    );
   return {
     tokenizer: model.tokenizer === "shapes" ? shapesWords() : model.tokenizer,
     textEncoder: model.textEncoder,

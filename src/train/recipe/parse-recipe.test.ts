@@ -1,4 +1,6 @@
 /** @file Tests of recipes: defaults, and mistakes as sentences. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ConfigError } from "../../errors.ts";
 import { parseRecipe } from "./parse-recipe.ts";
@@ -44,4 +46,13 @@ test.each([
 ])("says what is wrong with %j", (text, message) => {
   expect(() => parse(text)).toThrow(ConfigError);
   expect(() => parse(text)).toThrow(message);
+});
+
+test("reads every recipe of the repository", () => {
+  const files = (readdirSync("recipes", { recursive: true }) as string[]).filter((file) =>
+    file.endsWith(".yaml"),
+  );
+  expect(files.length).toBeGreaterThan(5);
+  for (const file of files)
+    expect(parseRecipe(readFileSync(join("recipes", file), "utf8"), file).transformer.stages).toHaveLength(1);
 });

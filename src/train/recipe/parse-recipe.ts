@@ -33,6 +33,8 @@ function checkWhole({ model, data, vae, transformer, latents }: Recipe, source: 
     throw new ConfigError(
       `${source}: model must have either new (a model to be created) or from (a checkpoint folder)`,
     );
+  if (model.vaeFrom !== undefined && model.new === undefined)
+    throw new ConfigError(`${source}: model.vaeFrom goes with model.new; a checkpoint has its own VAE`);
   if (vae.stages.length + transformer.stages.length === 0)
     throw new ConfigError(
       `${source}: neither vae.stages nor transformer.stages has a stage; there is nothing to train`,

@@ -170,7 +170,7 @@ test("says which clips a VAE cannot take, and does not touch an output that is t
   const folder = temporaryFolder();
   const odd = toyRecipe().replace("frames: 1,", "frames: 7,");
   await expect(run(odd, join(folder, "a"))).rejects.toThrow(
-    "toy.yaml: vae.stages[0]: clips must be [8k + 1, 3, H, W]",
+    "toy.yaml: vae.stages[0]: clips must be [4k + 1, 3, H, W]",
   );
   writeFileSync(join(folder, "there"), "");
   const taken = toyRecipe({ top: `output: ${join(folder, "there")}` });

@@ -112,6 +112,8 @@ const modelSchema = z.strictObject({
   new: newModelSchema.optional(),
   /** A checkpoint folder to start from; it stays as it is. */
   from: path.optional(),
+  /** A checkpoint folder whose trained VAE a new model takes. */
+  vaeFrom: path.optional(),
 });
 
 const discriminatorSchema = z.strictObject({

@@ -1,0 +1,58 @@
+/** @file Training that is killed again and again ends with the weights of one that was left alone. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { makeModelFolder } from "../../src/train/recipe/model-folder.ts";
+import { parseRecipe } from "../../src/train/recipe/parse-recipe.ts";
+import { cogvideoxProcess, type Ended, jsonLines } from "../helpers/command-line.ts";
+import { toyRecipe } from "../helpers/toy-recipe.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "cogvideox-kill-"));
+const recipe = join(folder, "toy.yaml");
+const STEPS = 30;
+const KILLS = 10;
+
+beforeAll(async () => {
+  const model = join(folder, "model");
+  await makeModelFolder(model, parseRecipe(toyRecipe(), "toy.yaml"));
+  const text = toyRecipe({ from: model, transformerSteps: STEPS }).replace("every: 10", "every: 1");
+  writeFileSync(recipe, text.replace("frames: 9", "frames: 1"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Trains in a process of its own; `kill` sees stdout and says when to kill. */
+function train(name: string, kill?: (stdout: string) => Promise<boolean>): Promise<Ended> {
+  const run = join(folder, name);
+  const resume = existsSync(join(run, "run.json")) ? ["--resume"] : [];
+  return cogvideoxProcess(["train", recipe, "--run", run, ...resume, "--json"], {
+    onStdout: async (text) => ((await kill?.(text)) === true ? "SIGKILL" : undefined),
+  });
+}
+
+const stateOf = (name: string) =>
+  readFileSync(
+    join(folder, name, "checkpoints", `step-${String(STEPS).padStart(8, "0")}`, "state.safetensors"),
+  );
+
+test("is killed ten times at random moments, loses nothing and ends with the same weights", async () => {
+  const whole = await train("whole");
+  expect(whole.status, whole.stderr).toBe(0);
+  let kills = 0;
+  for (; kills < KILLS; kills++) {
+    const lines = Math.floor(Math.random() * 5);
+    const wait = Math.random() * 30;
+    const killed = await train("killed", async (stdout) => {
+      if (stdout.split("\n").length <= lines + 2) return false;
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      return true;
+    });
+    // One that was killed behind its last step has nothing left to be killed in.
+    if (killed.status === 0) break;
+  }
+  expect(kills).toBeGreaterThan(3);
+  const ended = await train("killed");
+  expect(ended.status, ended.stderr).toBe(0);
+  expect(jsonLines(ended).at(-1)).toMatchObject({ event: "done", steps: STEPS });
+  expect(stateOf("killed").equals(stateOf("whole"))).toBe(true);
+}, 600_000);
