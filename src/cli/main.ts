@@ -10,13 +10,14 @@ import { download } from "./commands/download.ts";
 import { forward } from "./commands/forward.ts";
 import { generate } from "./commands/generate.ts";
 import { inspect } from "./commands/inspect.ts";
-import { train } from "./commands/train.ts";
 import { resume } from "./commands/resume.ts";
+import { train } from "./commands/train.ts";
 import { nearest } from "./options.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 
 export const commands: readonly Command[] = [
   generate,
+  resume,
   train,
   forward,
   download,

@@ -29,7 +29,7 @@ type ValueOf<S extends OptionSpec> = S["kind"] extends "flag"
 /** Parsed options by name; what was not given is undefined. */
 export type OptionValues<T extends OptionTable> = { readonly [K in keyof T]: ValueOf<T[K]> | undefined };
 
-/** Names of the arguments that are not options; a name in brackets may be left out. */
+/** Names of the arguments that are not options; one in brackets may be left out, "[NAME...]" may be repeated. */
 export type Positionals = readonly string[];
 
 /**
@@ -120,7 +120,7 @@ function checkPositionals(given: readonly string[], names: Positionals): void {
   const required = names.filter((name) => !name.startsWith("["));
   if (given.length < required.length)
     throw new ConfigError(`${required[given.length]} is missing; see --help`);
-  if (given.length > names.length)
+  if (given.length > names.length && names.at(-1)?.endsWith("...]") !== true)
     throw new ConfigError(
       `unexpected argument ${JSON.stringify(given[names.length])}; put a prompt of several words in quotes`,
     );

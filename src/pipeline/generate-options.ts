@@ -1,4 +1,5 @@
 /** @file What can be asked of every mode of generation, with the defaults. */
+import type { SamplerState } from "../diffusion/sampler.ts";
 import type { SamplerChoice } from "../diffusion/sampler-for.ts";
 import type { SpatioTemporalGuidance } from "../diffusion/stg.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
@@ -24,6 +25,10 @@ export type GenerateOptions = ClipRequest &
     readonly parity?: boolean;
     /** Start from these latents `[1, F, C, h, w]` instead of noise from the seed. */
     readonly latents?: HostTensor;
+    /** Go on from the state of a "step" event of a run with the same options, to the same result. */
+    readonly resume?: SamplerState;
+    /** Hidden states `[T, textDim]` of the prompts, where they are known already. */
+    readonly promptStates?: { readonly positive: HostTensor; readonly negative: HostTensor };
     /** Stop after the "latents" event. */
     readonly latentsOnly?: boolean;
     /** Encode and decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */

@@ -1,7 +1,7 @@
 /** @file What all modes of generation share: prompt in, steps, frames out, as events. */
 import { isGuided } from "../diffusion/guidance.ts";
 import { createRng, drawNormals, type TorchRng } from "../diffusion/noise.ts";
-import { type SamplerState, startRun } from "../diffusion/sampler.ts";
+import { type SamplerState, type SamplingPlan, startRun } from "../diffusion/sampler.ts";
 import { samplerFor } from "../diffusion/sampler-for.ts";
 import { checkedStg } from "../diffusion/stg.ts";
 import { ConfigError } from "../errors.ts";
@@ -77,6 +77,8 @@ async function* makeLatents(
 ): AsyncGenerator<PipelineEvent, HostTensor> {
   const conditions = conditionsOf(pipeline, options);
   const run = await begin(pipeline, options, mode);
+  if (run.state.step === run.plan.timesteps.length)
+    return { dtype: "f32", shape: run.shape, data: run.state.latents };
   const text = yield* encodePrompts(pipeline, options);
   return yield* sample(pipeline, options, { ...conditions, ...run, text });
 }
@@ -91,7 +93,7 @@ export function conditionsOf({ checkpoint }: Pipeline, options: Unprompted): Con
 /** The run before its first step: sampler, plan, state, and what the model sees beside the latents. */
 export async function begin(
   { checkpoint: { scheduler, transformer } }: Pipeline,
-  { steps = defaults.steps, seed = defaults.seed, scheduler: choice, parity }: Unprompted,
+  { steps = defaults.steps, seed = defaults.seed, scheduler: choice, parity, resume }: Unprompted,
   { latents: size, strength, start }: Pick<Mode, "latents" | "strength" | "start">,
 ) {
   const sampler = samplerFor(scheduler, choice);
@@ -99,7 +101,18 @@ export async function begin(
   const shape = [1, size.frames, transformer.config.outChannels, size.height, size.width];
   const rng = createRng(seed);
   const { latents, condition } = await start({ shape, rng, plan });
-  return { sampler, plan, shape, condition, state: startRun(latents, rng) };
+  const state = resume ? resumable(resume, plan, latents.length) : startRun(latents, rng);
+  return { sampler, plan, shape, condition, state };
+}
+
+/** @throws ConfigError for the state of a run of another size or length */
+function resumable(state: SamplerState, { timesteps }: SamplingPlan, length: number): SamplerState {
+  if (state.latents.length !== length || state.step > timesteps.length)
+    throw new ConfigError(
+      `the run to go on with has ${state.latents.length} numbers and has done ${state.step} steps, but the options ` +
+        `ask for ${length} numbers and ${timesteps.length} steps; give the options it was begun with`,
+    );
+  return state;
 }
 
 /** A run that has begun, with the hidden states of its prompts. */
@@ -159,6 +172,11 @@ async function* encodePrompts(
   options: GenerateOptions,
 ): AsyncGenerator<PipelineEvent, Prompts> {
   const { guidance: scale = defaults.guidance, prompt, negativePrompt = defaults.negativePrompt } = options;
+  if (options.promptStates) {
+    const { truncated } = tokenizePrompts(pipeline, [prompt]);
+    yield { kind: "encoded", truncated: truncated[0], seconds: 0 };
+    return options.promptStates;
+  }
   const texts = isGuided({ scale }) ? [negativePrompt, prompt] : [prompt];
   const states = yield* encodeTexts(pipeline, options, texts);
   return { negative: states[0], positive: states[states.length - 1] };
@@ -166,16 +184,21 @@ async function* encodePrompts(
 
 /** Hidden states `[T, textDim]` of every text; the event tells what was cut off the last. */
 export async function* encodeTexts(
-  { checkpoint, tokenizer, engine }: Pipeline,
+  pipeline: Pipeline,
   options: Unprompted,
   texts: readonly string[],
 ): AsyncGenerator<PipelineEvent, HostTensor[]> {
+  const { checkpoint, engine } = pipeline;
   const started = performance.now();
-  const { ids, truncated } = tokenize(tokenizer, texts, checkpoint.transformer.config.maxTextLength);
+  const { ids, truncated } = tokenizePrompts(pipeline, texts);
   const states = await encodeTokens(engine, checkpoint, ids, hooksOf(options, "text"));
   await engine.trim();
   yield { kind: "encoded", truncated: truncated.at(-1) ?? null, seconds: secondsSince(started) };
   return samplesOf(states);
+}
+
+function tokenizePrompts({ checkpoint, tokenizer }: Pipeline, texts: readonly string[]) {
+  return tokenize(tokenizer, texts, checkpoint.transformer.config.maxTextLength);
 }
 
 /** The latents a caller gave, or noise `shape` from the generator, which only then moves on. */

@@ -52,6 +52,7 @@ export async function* invertVideo(
   requireKind(checkpoint, NAME, "text");
   if ("latents" in options && options.latents !== undefined)
     throw new ConfigError("inversion starts from the video; leave the latents out");
+  if (options.resume !== undefined) throw new ConfigError("an inversion cannot be resumed; start it anew");
   if ("stg" in options && options.stg !== undefined)
     throw new ConfigError("inversion does not work together with spatio-temporal guidance; leave stg out");
   requireTiling(pipeline, options);

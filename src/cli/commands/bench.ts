@@ -12,8 +12,9 @@ import {
 } from "../bench/model-benches.ts";
 import { benchPipeline } from "../bench/pipeline-bench.ts";
 import { command } from "../command.ts";
+import { engineOptions } from "../generate-table.ts";
 import type { OptionTable } from "../options.ts";
-import { engineOptions } from "./generate.ts";
+import { precisionOf, precisionOption } from "../precision-option.ts";
 
 const options = {
   layers: { kind: "integer", about: "layers of the model (dit 6, t5 4, pipeline 30)" },
@@ -21,7 +22,7 @@ const options = {
   height: { kind: "integer", about: "pixels (dit 480, vae 240, pipeline 160)" },
   frames: { kind: "integer", about: "frames (9)" },
   mode: { kind: "text", choices: ["decode", "encode"], about: "vae: direction (decode)" },
-  precision: { kind: "text", choices: ["fp32"], about: "arithmetic (fp32); weights are bfloat16" },
+  precision: precisionOption,
   device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
   threads: { kind: "integer", about: "threads for one operator (all cores)" },
   runs: { kind: "integer", about: "timed runs after one to warm up (3, vae 1)" },
@@ -45,6 +46,9 @@ export const bench = command({
       throw new ConfigError(`unknown benchmark ${what}; known are ${Object.keys(benches).join(", ")}`);
     const { layers, width, height, frames, mode = "decode" } = values;
     const runs = values.runs === undefined ? undefined : requireCount("--runs", values.runs);
+    const precision = precisionOf(values) ?? "fp32";
+    if (precision !== "fp32" && what !== "dit")
+      throw new ConfigError(`--precision ${precision} is for the transformer alone; leave it out for ${what}`);
     const engine = new Engine(engineOptions(values));
     try {
       const request = {
@@ -53,6 +57,7 @@ export const bench = command({
         height,
         frames,
         runs,
+        precision,
         mode: mode as BenchRequest["mode"],
         engine,
         context,

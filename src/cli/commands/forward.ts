@@ -6,6 +6,7 @@ import { parseVaeConfig } from "../../models/vae/config.ts";
 import { openComponent } from "../../pipeline/checkpoint.ts";
 import { Denoiser } from "../../pipeline/denoiser.ts";
 import { loadTokenizer, tokenize } from "../../pipeline/prompt.ts";
+import { weightsIn } from "../../pipeline/precision.ts";
 import { TextEncoder } from "../../pipeline/text-encoder.ts";
 import { VideoDecoder } from "../../pipeline/video-decoder.ts";
 import { VideoEncoder } from "../../pipeline/video-encoder.ts";
@@ -13,11 +14,12 @@ import { Engine } from "../../runtime/engine.ts";
 import { devices, type HostTensor } from "../../runtime/protocol.ts";
 import { writeSafetensors } from "../../weights/write.ts";
 import { type Context, command } from "../command.ts";
+import { engineOptions } from "../generate-table.ts";
 import { modelFolder, modelOption } from "../model-folder.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
+import { precisionOf, precisionOption, quantizeHooks } from "../precision-option.ts";
 import { readTensors } from "../tensor-files.ts";
 import { duration } from "../terminal.ts";
-import { engineOptions } from "./generate.ts";
 
 const options = {
   model: modelOption,
@@ -25,6 +27,7 @@ const options = {
   output: { kind: "text", short: "o", value: "FILE", about: "safetensors file to write" },
   prompt: { kind: "text", about: "text-encoder: a prompt instead of input_ids" },
   tiling: { kind: "flag", about: "vae-encode, vae-decode: work in overlapping tiles" },
+  precision: precisionOption,
   device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
   threads: { kind: "integer", about: "threads for one operator (all cores)" },
 } as const satisfies OptionTable;
@@ -34,7 +37,7 @@ type Job = {
   readonly folder: string;
   readonly inputs: ReadonlyMap<string, HostTensor>;
   readonly values: OptionValues<typeof options>;
-  readonly signal: AbortSignal;
+  readonly context: Context;
 };
 
 /** Models by the name they have here, with what they return. */
@@ -55,13 +58,15 @@ export const forward = command({
     if (model === undefined)
       throw new ConfigError(`unknown model ${name}; known are ${Object.keys(models).join(", ")}`);
     if (values.output === undefined) throw new ConfigError("--output is missing; name the file to write");
+    if (precisionOf(values) !== undefined && name !== "transformer")
+      throw new ConfigError(`--precision is for the transformer alone; leave it out for ${name}`);
     const folder = await modelFolder(values, context);
     const inputs = values.inputs ? await readTensors(values.inputs) : new Map<string, HostTensor>();
     const engine = new Engine(engineOptions(values));
     try {
       await write(
         values.output,
-        await timed(context, () => model({ engine, folder, inputs, values, signal: context.signal })),
+        await timed(context, () => model({ engine, folder, inputs, values, context })),
       );
     } finally {
       await engine.close();
@@ -78,8 +83,11 @@ async function timed<T>({ terminal }: Context, run: () => Promise<T>): Promise<T
   return result;
 }
 
-async function runTransformer({ engine, folder, inputs, signal }: Job): Promise<Record<string, HostTensor>> {
-  const { config, weights } = await openComponent(folder, "transformer", parseTransformerConfig);
+async function runTransformer(job: Job): Promise<Record<string, HostTensor>> {
+  const { engine, folder, inputs, values, context } = job;
+  const { signal } = context;
+  const { config, weights: stored } = await openComponent(folder, "transformer", parseTransformerConfig);
+  const weights = await weightsIn(precisionOf(values), stored, quantizeHooks(context));
   const latents = need(inputs, "hidden_states", 5);
   const text = need(inputs, "encoder_hidden_states", 3);
   const [batch, frames, , height, width] = latents.shape;
@@ -97,12 +105,12 @@ async function runTransformer({ engine, folder, inputs, signal }: Job): Promise<
 
 async function runEncoder(job: Job): Promise<Record<string, HostTensor>> {
   const encoder = await openVae(job, VideoEncoder);
-  return { moments: await encoder.encode(need(job.inputs, "sample", 5), { signal: job.signal }) };
+  return { moments: await encoder.encode(need(job.inputs, "sample", 5), { signal: job.context.signal }) };
 }
 
 async function runDecoder(job: Job): Promise<Record<string, HostTensor>> {
   const decoder = await openVae(job, VideoDecoder);
-  return { sample: await decoder.decode(need(job.inputs, "latents", 5), { signal: job.signal }) };
+  return { sample: await decoder.decode(need(job.inputs, "latents", 5), { signal: job.context.signal }) };
 }
 
 /** One half of the VAE; encoder and decoder are made from the same four things. */
@@ -115,13 +123,13 @@ async function openVae<T>(
 }
 
 async function runTextEncoder(job: Job): Promise<Record<string, HostTensor>> {
-  const { engine, folder, inputs, values, signal } = job;
+  const { engine, folder, inputs, values, context } = job;
   const { config, weights } = await openComponent(folder, "text_encoder", parseT5Config);
   const ids =
     values.prompt === undefined ? need(inputs, "input_ids", 2) : await promptIds(folder, values.prompt);
   const [batch, length] = ids.shape;
   const encoder = new TextEncoder(engine, config, weights, { batch, length }, { once: true });
-  return { last_hidden_state: await encoder.encode(ids, { signal }) };
+  return { last_hidden_state: await encoder.encode(ids, { signal: context.signal }) };
 }
 
 async function promptIds(folder: string, prompt: string): Promise<HostTensor> {

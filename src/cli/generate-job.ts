@@ -1,0 +1,185 @@
+/** @file Makes the clips of a job one after the other, and saves how far it is where asked for. */
+import { randomInt } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { ConfigError } from "../errors.ts";
+import { formatOf } from "../media/formats.ts";
+import { clipsOf, readPrompts } from "../pipeline/batch.ts";
+import type { GenerateOptions } from "../pipeline/generate-options.ts";
+import { loadPipeline, type Pipeline } from "../pipeline/pipeline.ts";
+import { readMemory } from "../runtime/memory.ts";
+import { announce } from "./announce.ts";
+import { type ClipPlace, ClipSink, outputOf } from "./clip-sink.ts";
+import type { Context } from "./command.ts";
+import { engineOptions, type GenerateValues, requestOf } from "./generate-table.ts";
+import { checkedMode, eventsOf } from "./generation-modes.ts";
+import { parseLoras } from "./lora-option.ts";
+import { modelFolder } from "./model-folder.ts";
+import { precisionOf, quantizeHooks } from "./precision-option.ts";
+import { type Job, RunFolder } from "./run-folder.ts";
+import { readLatents } from "./tensor-files.ts";
+import { duration, Progress } from "./terminal.ts";
+
+/** Prompts and seeds of a call, with a random seed where none is given. @throws ConfigError */
+export async function jobOf(values: GenerateValues, given: readonly string[]): Promise<Job> {
+  if (values.prompts !== undefined && given.length > 0)
+    throw new ConfigError("give prompts as arguments or with --prompts, not both");
+  const word = given.length > 1 ? given.find((prompt) => !/\s/.test(prompt.trim())) : undefined;
+  if (word !== undefined)
+    throw new ConfigError(
+      `unexpected argument ${JSON.stringify(word)}; put a prompt of several words in quotes ` +
+        "(of several prompts, each makes a clip)",
+    );
+  const prompts = values.prompts === undefined ? given : await promptsIn(values.prompts);
+  const seeds = parseSeeds(values.seed) ?? [randomInt(2 ** 32)];
+  return { values, prompts: prompts.length > 0 ? prompts : [""], seeds };
+}
+
+async function promptsIn(file: string): Promise<string[]> {
+  const text = await readFile(file, "utf8").catch((cause) => {
+    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}`, { cause });
+  });
+  const lines = text.split(/\r?\n/).map((line) => line.trim());
+  const prompts = lines.filter((line) => line !== "");
+  if (prompts.length > 0) return prompts;
+  throw new ConfigError(`${file} holds no prompt; write one a line`);
+}
+
+function parseSeeds(text: string | undefined): number[] | undefined {
+  if (text === undefined) return undefined;
+  const seeds = text.split(",").map((each) => (/^\s*-?\d+\s*$/.test(each) ? Number(each) : Number.NaN));
+  if (seeds.every(Number.isSafeInteger)) return seeds;
+  throw new ConfigError(`--seed must be a whole number, or several with commas between, got "${text}"`);
+}
+
+/** Refuses at once what no checkpoint could do. @throws ConfigError */
+export function checkJob({ values, prompts, seeds }: Job): void {
+  engineOptions(values);
+  precisionOf(values);
+  checkedMode(values, values);
+  requestOf(values);
+  if (values.output !== undefined) formatOf(values.output);
+  const { "checkpoint-dir": folder, "checkpoint-every": every } = values;
+  if (folder === undefined && every !== undefined)
+    throw new ConfigError("--checkpoint-every needs --checkpoint-dir");
+  if (every !== undefined && every < 1)
+    throw new ConfigError(`--checkpoint-every must be at least 1, got ${every}`);
+  if (folder !== undefined && (values.invert !== undefined || values.steps === 0))
+    throw new ConfigError("--checkpoint-dir does not work with --invert and --steps 0");
+  if (prompts.length * seeds.length > 1 && values.latents !== undefined && new Set(seeds).size > 1)
+    throw new ConfigError("--latents takes the place of the noise from the seed; give one seed");
+}
+
+/** Does a job, or what is left of it. */
+export async function runJob(job: Job, context: Context, resumed: RunFolder | null = null): Promise<void> {
+  checkJob(job);
+  const model = await modelFolder(job.values, context);
+  const dir = job.values["checkpoint-dir"];
+  // The folder and not the name on the hub, which may come to mean other weights.
+  const folder =
+    resumed ?? (dir ? await RunFolder.create(dir, { ...job, values: { ...job.values, model } }) : null);
+  const loras = parseLoras(job.values.lora);
+  const precision = precisionOf(job.values);
+  const options = { ...engineOptions(job.values), precision, quantizing: quantizeHooks(context), loras };
+  const pipeline = await loadPipeline(model, options);
+  try {
+    await makeClips(pipeline, job, folder, context);
+  } finally {
+    await pipeline.close();
+  }
+}
+
+async function makeClips(
+  pipeline: Pipeline,
+  job: Job,
+  folder: RunFolder | null,
+  context: Context,
+): Promise<void> {
+  const { values, prompts, seeds } = job;
+  const { signal } = context;
+  const latents = values.latents ? await readLatents(values.latents) : undefined;
+  const clips = clipsOf({ ...requestOf(values), prompt: prompts, seed: seeds, latents, signal });
+  const left = clips.slice(folder?.done ?? 0);
+  const reading = readPrompts(pipeline, left);
+  let read = await reading.next();
+  while (!read.done) read = await reading.next();
+  const statesOf = read.value;
+  for (const [i, request] of left.entries()) {
+    const clip = clips.length - left.length + i;
+    const saved = await folder?.state();
+    const place = { clip, clips: clips.length, seed: Number(request.seed) };
+    const options = { ...request, resume: saved?.state, promptStates: statesOf?.(request) };
+    await makeClip(pipeline, { values, options, place }, folder, context);
+    await folder?.clipDone();
+  }
+}
+
+type ClipJob = {
+  readonly values: GenerateValues;
+  readonly options: GenerateOptions;
+  readonly place: ClipPlace;
+};
+
+async function makeClip(
+  pipeline: Pipeline,
+  { values, options, place }: ClipJob,
+  folder: RunFolder | null,
+  context: Context,
+): Promise<void> {
+  const { cleanups } = context;
+  const terminal = numberedTerminal(context.terminal, place);
+  const progress = new Progress(terminal);
+  const request: GenerateOptions = { ...options, onSegment: (event) => progress.segment(event) };
+  const sink = new ClipSink(values, place);
+  const abort = () => sink.abort();
+  cleanups.add(abort);
+  try {
+    for await (const event of eventsOf(pipeline, request, values)) {
+      announce(event, request.prompt, progress, terminal);
+      await sink.take(event);
+      if (event.kind === "step" && folder && isSaved(event, values))
+        await folder.save({ state: event.state });
+      if (event.kind === "done") await finish(sink, event.seconds, place, terminal);
+    }
+  } catch (error) {
+    await sink.abort();
+    throw error;
+  } finally {
+    cleanups.delete(abort);
+  }
+}
+
+function isSaved(
+  { step, steps }: { readonly step: number; readonly steps: number },
+  { "checkpoint-every": every = 1 }: GenerateValues,
+): boolean {
+  return step % every === 0 || step === steps;
+}
+
+async function finish(
+  sink: ClipSink,
+  seconds: number,
+  { seed }: ClipPlace,
+  terminal: Context["terminal"],
+): Promise<void> {
+  await sink.finish();
+  const { output } = sink;
+  const peakRssMiB = Math.round(readMemory().peak / 2 ** 20);
+  terminal.say(`done in ${duration(seconds)}, at most ${peakRssMiB} MiB of memory, seed ${seed}`);
+  terminal.print(output);
+  terminal.emit({ event: "done", output, seed, seconds, peakRssMiB });
+}
+
+/** Says of several clips which one an event belongs to, from 1. */
+function numberedTerminal(terminal: Context["terminal"], { clip, clips }: ClipPlace): Context["terminal"] {
+  if (clips === 1) return terminal;
+  terminal.say(`clip ${clip + 1} of ${clips}`);
+  return { ...terminal, emit: (event) => terminal.emit({ ...event, clip: clip + 1, clips }) };
+}
+
+/** The videos that a job makes. */
+export function outputsOf({ values, prompts, seeds }: Job): string[] {
+  const clips = prompts.length * seeds.length;
+  return Array.from({ length: clips }, (_, clip) =>
+    outputOf(values, { clip, clips, seed: seeds[clip % seeds.length] }),
+  );
+}

@@ -1,0 +1,69 @@
+/** @file The options of `cogvideox generate`, and the job that they describe. */
+import { ConfigError } from "../errors.ts";
+import type { GenerateOptions } from "../pipeline/generate-options.ts";
+import { devices } from "../runtime/protocol.ts";
+import { sourceOptions } from "./generation-modes.ts";
+import { guidanceOptionsOf, guidanceTable } from "./guidance-options.ts";
+import { loraOption } from "./lora-option.ts";
+import { modelOption } from "./model-folder.ts";
+import type { OptionTable, OptionValues } from "./options.ts";
+import { precisionOption } from "./precision-option.ts";
+import { stgOf, stgOptions } from "./stg-options.ts";
+
+/** Everything that can be asked of a clip on the command line. */
+export const generateTable = {
+  model: modelOption,
+  lora: loraOption,
+  output: {
+    kind: "text",
+    short: "o",
+    value: "FILE",
+    about: "video to write: .mp4, .webm, .gif, .webp, or a folder ending in -png",
+  },
+  prompts: { kind: "text", value: "FILE", about: "a text file with one prompt a line, a clip for each" },
+  negative: { kind: "text", about: "what the video should stay away from" },
+  ...sourceOptions,
+  width: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
+  height: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
+  frames: { kind: "integer", about: "8k + 1 frames (the model's own length)" },
+  fps: { kind: "number", about: "frames per second of the file (8, or 16 for CogVideoX 1.5)" },
+  steps: { kind: "integer", about: "denoising steps, 1 to 1000 (50); 0 decodes --latents" },
+  ...guidanceTable,
+  ...stgOptions,
+  scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
+  parity: { kind: "flag", about: "repeat the reference's defects where the steps do not divide 1000" },
+  seed: { kind: "text", value: "N[,N]", about: "seed of the noise (random); several make a clip for each" },
+  tiling: {
+    kind: "flag",
+    about: "encode and decode in overlapping tiles: less memory, slightly different pixels",
+  },
+  precision: precisionOption,
+  device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
+  threads: { kind: "integer", about: "threads for one operator (all cores)" },
+  latents: { kind: "text", value: "FILE", about: "start from the latents in this safetensors file" },
+  "save-latents": { kind: "text", value: "FILE", about: "write the final latents before decoding" },
+  "save-frames": { kind: "text", value: "FILE", about: "write the frames as float32 [F, H, W, 3] in [0, 1]" },
+  "checkpoint-dir": { kind: "text", value: "DIR", about: "save the run here, for cogvideox resume DIR" },
+  "checkpoint-every": { kind: "integer", about: "with --checkpoint-dir, steps between two saves (1)" },
+} as const satisfies OptionTable;
+
+export type GenerateValues = OptionValues<typeof generateTable>;
+
+/** Engine options of the commands that have --device and --threads. */
+export function engineOptions({ device, threads }: { readonly device?: string; readonly threads?: number }) {
+  if (threads !== undefined && (threads < 1 || threads > 1024))
+    throw new ConfigError(`--threads must be 1 to 1024, got ${threads}`);
+  return { device: device as (typeof devices)[number] | undefined, threads };
+}
+
+/** What is asked of every clip of a job. @throws ConfigError for what no checkpoint could do */
+export function requestOf(values: GenerateValues): Omit<GenerateOptions, "prompt" | "seed"> {
+  const { width, height, frames, steps, tiling, parity } = values;
+  return {
+    ...guidanceOptionsOf(values),
+    negativePrompt: values.negative,
+    stg: stgOf(values),
+    scheduler: values.scheduler as "ddim" | "dpm" | undefined,
+    ...{ width, height, frames, steps, tiling, parity },
+  };
+}

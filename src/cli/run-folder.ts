@@ -1,0 +1,189 @@
+/** @file A folder that a job is saved in while it runs: what was asked for, which clips are done, the state of the next. */
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { z } from "zod";
+import { ConfigError } from "../errors.ts";
+import { readRunState, type SavedState, writeRunState } from "../pipeline/resume.ts";
+import { version } from "../pipeline/version.ts";
+import { parseJson } from "../weights/json.ts";
+import type { GenerateValues } from "./generate-table.ts";
+
+/** A job of `cogvideox generate` with nothing left to chance. */
+export type Job = {
+  readonly values: GenerateValues;
+  readonly prompts: readonly string[];
+  readonly seeds: readonly number[];
+};
+
+const shape = z.object({
+  format: z.literal("cogvideox.job.1"),
+  version: z.string(),
+  /** Folder in which the relative names of the job make sense. */
+  cwd: z.string(),
+  /** Process that runs the job. */
+  pid: z.int(),
+  values: z.record(z.string(), z.unknown()),
+  prompts: z.array(z.string()),
+  seeds: z.array(z.int()),
+  /** SHA-256 of the files that the clips are made from, by name. */
+  sources: z.record(z.string(), z.string()),
+  done: z.int().min(0),
+});
+type Saved = z.infer<typeof shape>;
+
+const JOB = "job.json";
+const STATE = "state.safetensors";
+/** Options that name a file the clips are made from. */
+const sourceNames = ["image", "video", "control", "start-image", "end-image", "invert", "latents"] as const;
+
+/** A job being saved. Every write replaces a whole file, so that the process may be killed at any moment. */
+export class RunFolder {
+  readonly folder: string;
+  private saved: Saved;
+
+  private constructor(folder: string, saved: Saved) {
+    this.folder = folder;
+    this.saved = saved;
+  }
+
+  /** @throws ConfigError for a folder that holds a job which is not finished */
+  static async create(folder: string, { values, prompts, seeds }: Job): Promise<RunFolder> {
+    await mkdir(folder, { recursive: true });
+    const old = await stat(join(folder, JOB)).then(
+      () => RunFolder.open(folder),
+      () => null,
+    );
+    if (old && !old.isFinished)
+      throw new ConfigError(
+        `${folder} holds a run that is not finished; go on with it (cogvideox resume ${folder}), or remove the folder`,
+      );
+    await rm(join(folder, STATE), { force: true });
+    const made = new RunFolder(folder, {
+      ...{ format: "cogvideox.job.1", version: version(), cwd: process.cwd(), pid: process.pid },
+      ...{ values, prompts: [...prompts], seeds: [...seeds], sources: await digests(values), done: 0 },
+    });
+    await made.write();
+    return made;
+  }
+
+  /** @throws ConfigError for a folder that holds no job, or one of another version */
+  static async open(folder: string): Promise<RunFolder> {
+    const file = join(folder, JOB);
+    const bytes = await readFile(file).catch((cause) => {
+      throw new ConfigError(
+        `${folder} holds no run: there is no ${file}; give the folder of --checkpoint-dir`,
+        {
+          cause,
+        },
+      );
+    });
+    const parsed = parseJson(bytes);
+    const read = shape.safeParse("problem" in parsed ? null : parsed.value);
+    if (!read.success) throw new ConfigError(`${file} is damaged; start the run anew`);
+    if (read.data.version !== version())
+      throw new ConfigError(
+        `${folder} was written by version ${read.data.version} of cogvideox, this is ${version()}; ` +
+          "a run goes on with the version that began it",
+      );
+    return new RunFolder(folder, read.data);
+  }
+
+  get job(): Job {
+    const { values, prompts, seeds } = this.saved;
+    // What was written are values of the same table, by the same version.
+    return { values: values as unknown as GenerateValues, prompts, seeds };
+  }
+
+  /** Clips that are complete. */
+  get done(): number {
+    return this.saved.done;
+  }
+
+  get isFinished(): boolean {
+    return this.done >= this.saved.prompts.length * this.saved.seeds.length;
+  }
+
+  get cwd(): string {
+    return this.saved.cwd;
+  }
+
+  /** The state of the clip that comes next; null where it has not been saved yet. */
+  async state(): Promise<SavedState | null> {
+    const file = join(this.folder, STATE);
+    const found = await stat(file).catch(() => null);
+    return found && readRunState(file);
+  }
+
+  save(state: SavedState): Promise<void> {
+    return writeRunState(join(this.folder, STATE), state);
+  }
+
+  /** A clip stands under its name. */
+  async clipDone(): Promise<void> {
+    this.saved = { ...this.saved, done: this.saved.done + 1 };
+    await rm(join(this.folder, STATE), { force: true });
+    await this.write();
+  }
+
+  /**
+   * Takes the job over from a process that was killed: removes what it left half written, beside `outputs` too.
+   * @throws ConfigError when a file that the clips are made from has changed
+   */
+  async takeOver(outputs: readonly string[]): Promise<void> {
+    const { pid, sources, values } = this.saved;
+    const now = await digests(values as unknown as GenerateValues);
+    const changed = Object.keys(sources).find((name) => now[name] !== sources[name]);
+    if (changed !== undefined)
+      throw new ConfigError(
+        `${changed} has changed since the run was begun; it cannot go on with another file`,
+      );
+    const left = await leftovers(this.folder, /^\..*\.(part|new)$/);
+    if (pid !== process.pid && !isRunning(pid))
+      for (const output of outputs) left.push(...(await leftovers(dirname(output), partialOf(output, pid))));
+    for (const path of left) await rm(path, { recursive: true, force: true });
+    this.saved = { ...this.saved, pid: process.pid };
+    await this.write();
+  }
+
+  private async write(): Promise<void> {
+    const draft = join(this.folder, `.${JOB}.new`);
+    const handle = await open(draft, "w");
+    await handle.writeFile(`${JSON.stringify(this.saved, null, 1)}\n`);
+    await handle.sync();
+    await handle.close();
+    await rename(draft, join(this.folder, JOB));
+  }
+}
+
+async function digests(values: GenerateValues): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const name of sourceNames) {
+    const file = values[name];
+    if (file === undefined || (await stat(file).catch(() => null))?.isFile() !== true) continue;
+    found[file] = createHash("sha256")
+      .update(await readFile(file))
+      .digest("hex");
+  }
+  return found;
+}
+
+/** The name under which a process writes a video before it is complete. */
+function partialOf(output: string, pid: number): RegExp {
+  const base = basename(output).replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(`^\\.${base}\\.partial-${pid}-`);
+}
+
+async function leftovers(folder: string, name: RegExp): Promise<string[]> {
+  const names = await readdir(folder).catch(() => []);
+  return names.filter((each) => name.test(each)).map((each) => join(folder, each));
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
