@@ -2,12 +2,14 @@
 import { ConfigError } from "../../../errors.ts";
 import type { TransformerConfig } from "../config.ts";
 import { type Grid, gridOf, type LatentSize } from "../grid.ts";
+import { loweredFrequencies, type Riflex, requireRiflex } from "./riflex.ts";
 import {
   centredCrop,
   countingCoordinates,
   linspaceCoordinates,
   type RotaryRows,
   rotaryRows,
+  temporalFrequencies,
 } from "./rope.ts";
 import { sincosRows } from "./sincos.ts";
 
@@ -23,13 +25,20 @@ export type Positions = {
 
 /**
  * The positions for latents of `size` behind `textLength` text tokens.
- * @throws ConfigError when the model cannot place tokens of this size
+ * @param riflex lowers a temporal frequency where the clip is too long for it; none unless given
+ * @throws ConfigError when the model cannot place tokens of this size, or has no frequency to lower
  */
-export function positionsFor(config: TransformerConfig, size: LatentSize, textLength: number): Positions {
+export function positionsFor(
+  config: TransformerConfig,
+  size: LatentSize,
+  textLength: number,
+  riflex?: Riflex,
+): Positions {
   const grid = gridOf(config, size);
+  if (riflex !== undefined) requireRiflex(config, riflex);
   return {
     added: addedPositions(config, size, textLength),
-    rotary: config.rotary ? rotaryFor(config, grid, textLength) : null,
+    rotary: config.rotary ? rotaryFor(config, grid, textLength, riflex) : null,
   };
 }
 
@@ -51,21 +60,25 @@ export function trainedFrames({ sampleFrames, temporalRatio }: TransformerConfig
   return Math.floor((sampleFrames - 1) / temporalRatio) + 1;
 }
 
-function rotaryFor(config: TransformerConfig, grid: Grid, textLength: number): RotaryRows {
+function rotaryFor(config: TransformerConfig, grid: Grid, textLength: number, riflex?: Riflex): RotaryRows {
+  const own = temporalFrequencies(config.headDim);
+  const trained = Math.ceil(trainedFrames(config) / (config.patchT ?? 1));
+  const temporal =
+    riflex === undefined ? own : loweredFrequencies(own, { riflex, frames: grid.frames, trained });
   const base = {
     height: Math.floor(config.sampleHeight / config.patch),
     width: Math.floor(config.sampleWidth / config.patch),
   };
   if (config.patchT === null) {
     const coordinates = linspaceCoordinates(grid, centredCrop(grid, base));
-    return rotaryRows(grid, coordinates, textLength, config.headDim);
+    return rotaryRows(grid, coordinates, textLength, config.headDim, temporal);
   }
   if (grid.height > base.height || grid.width > base.width)
     throw new ConfigError(
       `a grid of ${grid.width}x${grid.height} tokens is larger than the model's table of ${base.width}x${base.height}; ` +
         `at most ${base.width * 16}x${base.height * 16} pixels fit`,
     );
-  return rotaryRows(grid, countingCoordinates(grid), textLength, config.headDim);
+  return rotaryRows(grid, countingCoordinates(grid), textLength, config.headDim, temporal);
 }
 
 function requireTextLength({ maxTextLength }: TransformerConfig, textLength: number): void {

@@ -23,8 +23,14 @@ export type Crop = {
 export const TEXT = -1;
 
 /** Rows for text followed by video. */
-export function rotaryRows(grid: Grid, axes: Coordinates, textLength: number, headDim: number): RotaryRows {
-  return rotaryRowsAt(tokenCoordinates(grid, axes, textLength), headDim);
+export function rotaryRows(
+  grid: Grid,
+  axes: Coordinates,
+  textLength: number,
+  headDim: number,
+  temporal?: Float32Array,
+): RotaryRows {
+  return rotaryRowsAt(tokenCoordinates(grid, axes, textLength), headDim, temporal);
 }
 
 /** Coordinates token by token: `textLength` times `TEXT`, then the video in the order of its tokens. */
@@ -46,10 +52,15 @@ export function tokenCoordinates(grid: Grid, axes: Coordinates, textLength: numb
  * Rows for one token after the other, each at coordinates of its own. Text rows are cos = 1, sin = 0.
  * A head's channels divide into t (1/4), y (3/8) and x (3/8), in this order; angles are position · 10000^(-2j / d), in
  * float32 as the reference computes them.
+ * @param temporal frequencies of t in place of the model's own
  */
-export function rotaryRowsAt({ t, y, x }: Coordinates, headDim: number): RotaryRows {
+export function rotaryRowsAt(
+  { t, y, x }: Coordinates,
+  headDim: number,
+  temporal = temporalFrequencies(headDim),
+): RotaryRows {
   const axes = [
-    { positions: t, frequencies: frequenciesOf(headDim / 4) },
+    { positions: t, frequencies: temporal },
     { positions: y, frequencies: frequenciesOf((headDim / 8) * 3) },
     { positions: x, frequencies: frequenciesOf((headDim / 8) * 3) },
   ];
@@ -115,6 +126,11 @@ function linspace(start: number, end: number, count: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) =>
     i < count / 2 ? first + step * i : last - step * (count - 1 - i),
   );
+}
+
+/** Frequencies of the channel pairs that turn with time, the fastest first. */
+export function temporalFrequencies(headDim: number): Float32Array {
+  return frequenciesOf(headDim / 4);
 }
 
 /** 10000^(-2j / channels) for every channel pair. */
