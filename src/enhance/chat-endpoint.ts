@@ -29,8 +29,10 @@ export type ContentPart =
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Limits of one request unless told otherwise. The reference asks three times. */
-const limits = { timeoutMs: 120_000, attempts: 3, retryMs: 1000 } as const;
+type Limits = Pick<ChatEndpoint, "timeoutMs" | "attempts" | "retryMs">;
+
+/** Unless told otherwise. The reference asks three times. */
+const limits: Limits = { timeoutMs: 120_000, attempts: 3, retryMs: 1000 };
 
 /**
  * An endpoint from what a user says and the environment: OPENAI_BASE_URL where `address` is "on", OPENAI_MODEL where no
@@ -41,7 +43,7 @@ export function chatEndpoint(
   address: string,
   model: string | undefined,
   env: Environment,
-  change: Partial<typeof limits> = {},
+  change: Partial<Limits> = {},
 ): ChatEndpoint {
   const base = address === "on" ? env.OPENAI_BASE_URL : address;
   if (!base)
