@@ -49,7 +49,8 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
   Mean: reduction("ReduceMean"),
   Max: reduction("ReduceMax"),
   Softmax: (w, node, { axis }) => w.node("Softmax", operands(w, node), { axis }),
-  Reshape: (w, node) => w.node("Reshape", [...operands(w, node), w.hiddenInts(node.shape)]),
+  Reshape: (w, node) =>
+    w.node("Reshape", [...operands(w, node), w.hiddenInts(node.shape, sizeOf(node.shape))]),
   Transpose: (w, node, { perm }) => w.node("Transpose", operands(w, node), { perm }),
   Expand: (w, node) => w.node("Expand", [...operands(w, node), w.ints(node.shape)]),
   Slice: (w, node, { axis, start, end, step }) =>
@@ -153,7 +154,9 @@ const STREAM = { maxRows: 1024, pieceElements: 1 << 21, minElements: 1 << 22 } a
 function lowerLinear(w: OnnxWriter, node: Tensor): string {
   const [x, weight] = node.inputs;
   const flat = x.shape.length === 2;
-  const rows = flat ? w.nameOf(x) : w.node("Reshape", [w.nameOf(x), w.hiddenInts([-1, x.dim(-1)])]);
+  const rows = flat
+    ? w.nameOf(x)
+    : w.node("Reshape", [w.nameOf(x), w.hiddenInts([-1, x.dim(-1)], sizeOf(x.shape))]);
   const isStreamed =
     w.isNarrow(weight) &&
     sizeOf(weight.shape) >= STREAM.minElements &&
@@ -161,7 +164,7 @@ function lowerLinear(w: OnnxWriter, node: Tensor): string {
   const product = isStreamed
     ? streamedProduct(w, rows, node)
     : w.node("Gemm", [rows, ...node.inputs.slice(1).map((p) => w.nameOf(p))], { transB: 1 });
-  return flat ? product : w.node("Reshape", [product, w.hiddenInts(node.shape)]);
+  return flat ? product : w.node("Reshape", [product, w.hiddenInts(node.shape, sizeOf(node.shape))]);
 }
 
 /** x Wᵀ (+ b) for rows of W at a time. Each piece waits for the one before it, so that one copy is alive at a time. */

@@ -50,6 +50,9 @@ export const OUTPUT_PREFIX = "out/";
 /** Parameters below this many elements are widened whenever the engine likes. */
 const WIDEN_LATE_ELEMENTS = 1 << 18;
 
+/** Results of reshapes below this many elements have sizes that the engine knows when it plans. */
+const HIDE_FROM_ELEMENTS = 1 << 16;
+
 const OPSET = 23;
 const IR_VERSION = 11;
 
@@ -200,10 +203,13 @@ export class OnnxWriter {
   }
 
   /**
-   * A reshape target that the engine cannot know before the run. Where it knows sizes it plans to use freed buffers of
-   * one size again and keeps them until then, which costs far more memory than it saves time.
+   * The target of a reshape to `size` elements, which the engine cannot know before the run where they are many. Where
+   * it knows sizes it plans to use freed buffers of one size again and keeps them until then, which costs far more
+   * memory than it saves time. Small ones it may know: it compares every buffer with all that it has not found a use
+   * for, and thousands of those take longer to load than to run.
    */
-  hiddenInts(values: readonly number[]): string {
+  hiddenInts(values: readonly number[], size = Number.POSITIVE_INFINITY): string {
+    if (size < HIDE_FROM_ELEMENTS) return this.ints(values);
     const key = `hidden ${values.join()}`;
     const known = this.vectors.get(key);
     if (known !== undefined || this.latest === null) return known ?? this.ints(values);
