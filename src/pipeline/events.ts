@@ -2,6 +2,8 @@
 import type { SamplerState } from "../diffusion/sampler.ts";
 import type { Fit } from "../media/fit.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import type { Evaluations } from "./caches/evaluations.ts";
+import type { StepCache } from "./caches/run-cache.ts";
 
 /** What happens during a run, told apart by `kind`; times are the seconds that the step or stage took. */
 export type PipelineEvent =
@@ -35,6 +37,8 @@ export type PipelineEvent =
       readonly timestep: number;
       readonly seconds: number;
       readonly state: SamplerState;
+      /** With a feature cache: what this step has evaluated, and what the cache keeps. */
+      readonly cache?: StepCache;
     }
   /** The noise `[1, F, C, h, w]` that an inversion has found for its video. */
   | { readonly kind: "inverted"; readonly latents: HostTensor }
@@ -42,7 +46,8 @@ export type PipelineEvent =
   | { readonly kind: "latents"; readonly latents: HostTensor }
   /** Decoded frames `[T, H, W, 3]` in [0, 1]; `start` is the index of the first among `total`. */
   | { readonly kind: "frames"; readonly start: number; readonly total: number; readonly frames: HostTensor }
-  | { readonly kind: "done"; readonly seconds: number };
+  /** With a feature cache, `evaluations` says how much of the transformer was evaluated, and how much left out. */
+  | { readonly kind: "done"; readonly seconds: number; readonly evaluations?: Evaluations };
 
 /** Stages of a run, in order; only runs that start from pictures encode. */
 export type Stage = "encode" | "text" | "denoise" | "decode";

@@ -3,6 +3,8 @@ import type { SamplerState } from "../diffusion/sampler.ts";
 import type { SamplerChoice } from "../diffusion/sampler-for.ts";
 import type { SpatioTemporalGuidance } from "../diffusion/stg.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import type { CacheState } from "./caches/cached-denoiser.ts";
+import type { CacheOptions } from "./caches/caches.ts";
 import type { ClipRequest } from "./clip-size.ts";
 import type { SegmentEvent } from "./events.ts";
 import { GUIDANCE, type GuidanceOptions } from "./guidance-options.ts";
@@ -29,6 +31,10 @@ export type GenerateOptions = ClipRequest &
     readonly resume?: SamplerState;
     /** Hidden states `[T, textDim]` of the prompts, where they are known already. */
     readonly promptStates?: { readonly positive: HostTensor; readonly negative: HostTensor };
+    /** Reuse features of earlier steps instead of evaluating all of the model; off unless given. */
+    readonly cache?: CacheOptions;
+    /** With `cache` and in the middle of a run: what the "step" event's cache has saved. */
+    readonly cacheState?: CacheState;
     /** Stop after the "latents" event. */
     readonly latentsOnly?: boolean;
     /** Encode and decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */

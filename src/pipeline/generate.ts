@@ -9,6 +9,8 @@ import { sameShape, showShape, sizeOf } from "../graph/shape.ts";
 import { positionsFor } from "../models/transformer/positions/positions.ts";
 import { tilingFor } from "../models/vae/tiling.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import type { Evaluations } from "./caches/evaluations.ts";
+import { cacheOfStep, counted, denoiserFor, loadedCache, requireCache } from "./caches/run-cache.ts";
 import { samplesOf, stackSamples } from "./clip-layout.ts";
 import { decodeLatents } from "./decode.ts";
 import {
@@ -20,7 +22,6 @@ import {
   unguided,
   variationOf,
 } from "./denoise.ts";
-import { Denoiser } from "./denoiser.ts";
 import { encodePixels } from "./encode.ts";
 import type { PipelineEvent, Stage } from "./events.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
@@ -48,26 +49,34 @@ export async function* generate(
   const started = performance.now();
   requireTiling(pipeline, options);
   requirePlaces(pipeline, mode);
-  conditionsOf(pipeline, options);
+  const conditions = conditionsOf(pipeline, options);
+  const { steps = defaults.steps } = options;
+  await requireCache(options.cache, pipeline.checkpoint, { steps, isGuidedPair: isGuidedPair(conditions) });
   yield startOf(pipeline.checkpoint, options, mode);
   yield* mode.sources ?? [];
-  const latents = yield* makeLatents(pipeline, options, mode);
-  yield* finish(pipeline, options, latents, { started, padding: mode.padding });
+  const { result, evaluations } = yield* counted(makeLatents(pipeline, options, mode));
+  yield* finish(pipeline, options, result, { started, padding: mode.padding, evaluations });
 }
+
+type Ending = {
+  readonly started: number;
+  readonly padding?: number;
+  readonly evaluations?: Evaluations | null;
+};
 
 /** Everything after the steps: the latents, their frames, the end. */
 export async function* finish(
   { engine, checkpoint }: Pipeline,
   options: GenerateOptions,
   latents: HostTensor,
-  { started, padding }: { readonly started: number; readonly padding?: number },
+  { started, padding, evaluations }: Ending,
 ): AsyncGenerator<PipelineEvent> {
   yield { kind: "latents", latents };
   if (!options.latentsOnly) {
     const { tiling } = options;
     yield* decodeLatents(engine, checkpoint, latents, { ...hooksOf(options, "decode"), tiling, padding });
   }
-  yield { kind: "done", seconds: secondsSince(started) };
+  yield { kind: "done", seconds: secondsSince(started), ...(evaluations ? { evaluations } : {}) };
 }
 
 async function* makeLatents(
@@ -127,9 +136,11 @@ export async function* sample(
   options: Unprompted,
   { state: first, text, ...run }: BegunRun,
 ): AsyncGenerator<StepEvent, HostTensor> {
-  const own = promptedDenoiser(pipeline, options, run, text);
+  const cache = await loadedCache(options.cache, pipeline.checkpoint.folder);
+  const setUp = { ...options, cache };
+  const own = promptedDenoiser(pipeline, setUp, run, text);
   const other =
-    run.guidance.interval && promptedDenoiser(pipeline, options, { ...run, ...unguided(run) }, text);
+    run.guidance.interval && promptedDenoiser(pipeline, setUp, { ...run, ...unguided(run) }, text);
   try {
     const all = { ...run, ...own, unguided: other };
     const { timesteps } = run.plan;
@@ -138,7 +149,9 @@ export async function* sample(
     for await (state of denoise(all, first, hooksOf(options, "denoise"))) {
       const { step } = state;
       const seconds = secondsSince(before);
-      yield { kind: "step", step, steps: timesteps.length, timestep: timesteps[step - 1], seconds, state };
+      const { length: steps, [step - 1]: timestep } = timesteps;
+      const cache = cacheOfStep(step - 1, own.denoiser, other?.denoiser);
+      yield { kind: "step", step, steps, timestep, seconds, state, ...(cache ? { cache } : {}) };
       before = performance.now();
     }
     return { dtype: "f32", shape: run.shape, data: state.latents };
@@ -152,16 +165,22 @@ export async function* sample(
 /** The transformer for the rows of a run, with the hidden states of each. */
 function promptedDenoiser(
   { checkpoint, engine }: Pipeline,
-  { loraScale }: Unprompted,
-  run: Conditions & { readonly shape: readonly number[] },
+  { loraScale, cache, cacheState: saved }: Unprompted,
+  run: Conditions & { readonly shape: readonly number[]; readonly plan: SamplingPlan },
   text: Prompts,
 ): PromptedDenoiser & { readonly text: HostTensor } {
-  const { config, weights } = checkpoint.transformer;
   const [, frames, , height, width] = run.shape;
   const rows = stackSamples(rowsOf(run).map(({ prompt }) => text[prompt]));
   const [batch, textLength] = rows.shape;
   const call = { frames, height, width, batch, textLength, variation: variationOf(run), loraScale };
-  return { text: rows, denoiser: new Denoiser(engine, config, weights, call) };
+  const { timesteps } = run.plan;
+  const cached = { cache, saved, timesteps, isGuidedPair: isGuidedPair(run) };
+  return { text: rows, denoiser: denoiserFor(engine, checkpoint.transformer, call, cached) };
+}
+
+/** Whether the model is given one sample without the prompt and one with it, and nothing else. */
+function isGuidedPair({ guidance, stg, reference }: Conditions): boolean {
+  return isGuided(guidance) && !stg && !reference;
 }
 
 /** Hidden states `[T, textDim]` of the prompts; without guidance nobody looks at the negative one. */

@@ -6,6 +6,7 @@ import { ConfigError } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import type { ClipSource } from "../media/pictures.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import { counted, requireCache } from "./caches/run-cache.ts";
 import { frameSize, latentSize, sourceFrames } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceVideo } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
@@ -62,6 +63,8 @@ export async function* invertVideo(
     atMost: frames ?? config.sampleFrames,
     count: (available) => sourceFrames(config, available, frames),
   });
+  const { steps = defaults.steps, cache } = options;
+  await requireCache(cache, checkpoint, { steps, isGuidedPair: false });
   const [numFrames, , height, width] = video.pixels.shape;
   const size = { width, height, frames: numFrames };
   requirePlaces(pipeline, { latents: latentSize(config, size) });
@@ -70,8 +73,9 @@ export async function* invertVideo(
   const { prompt, negativePrompt = defaults.negativePrompt } = options;
   const texts = yield* encodeTexts(pipeline, options, ["", negativePrompt, prompt]);
   const [empty, negative, positive] = texts;
-  const latents = yield* invertAndRemake(pipeline, options, video, { empty, negative, positive });
-  yield* finish(pipeline, options, latents, { started, padding: 0 });
+  const remaking = invertAndRemake(pipeline, options, video, { empty, negative, positive });
+  const { result, evaluations } = yield* counted(remaking);
+  yield* finish(pipeline, options, result, { started, padding: 0, evaluations });
 }
 
 /** Both passes over a video at the clip's size, with the hidden states of "" and of the two prompts. */

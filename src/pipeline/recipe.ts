@@ -43,6 +43,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     ...guidanceRecipe(options),
     ...(options.stg ? { stg: options.stg } : {}),
     ...(loras.length > 0 ? { loras } : {}),
+    ...(options.cache ? { cache: options.cache } : {}),
     tiling: options.tiling ?? false,
     scheduler: options.scheduler ?? checkpoint.scheduler.className,
     ...(options.parity ? { parity: true } : {}),

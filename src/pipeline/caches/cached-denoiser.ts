@@ -18,17 +18,19 @@ import { type Decider, walkAttention, walkSpan } from "./walks.ts";
 /** The run that a cache serves, as far as it is known when the denoiser is set up. */
 export type CachedRun = Omit<CacheRun, "config" | "conditioningChanges"> & {
   readonly cache: CacheOptions;
-  /** The `ofs` value of the run, for models that have it. */
-  readonly ofs?: number;
 };
 
 /** Everything about a cache that a resumed run needs; `structuredClone` copies it. */
 export type CacheState = {
   /** The step that was evaluated last; null before the first. */
   readonly step: number | null;
+  /** Samples in the batch. */
+  readonly batch: number;
   readonly memory: unknown;
   readonly tensors: SavedTensors;
 };
+
+type StepInputs = DenoiserInputs & { readonly step: number };
 
 /** A `Denoiser` that may leave parts of the model out, as a cache decides. */
 export class CachedDenoiser {
@@ -41,8 +43,9 @@ export class CachedDenoiser {
   /** For the samples with the prompt alone. */
   private half: Denoiser | null = null;
   private policy: CachePolicy | null = null;
-  private memory: unknown = null;
+  private remembered: unknown = null;
   private step: number | null = null;
+  private resumed: CacheState | null = null;
   private readonly tensors: KeptTensors;
   private readonly arithmetic = new FeatureArithmetic();
   private latest: Evaluations = noEvaluations;
@@ -69,6 +72,16 @@ export class CachedDenoiser {
     return this.latest;
   }
 
+  /** The step of the last prediction; null before the first. */
+  get lastStep(): number | null {
+    return this.step;
+  }
+
+  /** What the cache remembers from decision to decision; plain data. */
+  get memory(): unknown {
+    return this.remembered;
+  }
+
   /**
    * As `Denoiser.predict`; the inputs must say the step. What is kept serves the step that follows the last one only:
    * after any other, everything is computed anew.
@@ -76,7 +89,7 @@ export class CachedDenoiser {
   async predict(inputs: DenoiserInputs, hooks: RunHooks = {}): Promise<HostTensor> {
     const { step } = inputs;
     if (step === undefined) throw new ConfigError("a denoiser with a cache must be told the step");
-    const policy = await this.policyFor(step);
+    const policy = await this.policyFor({ ...inputs, step });
     const tally = new Tally(this.batch * this.config.layers);
     const prediction = await this.evaluate(policy, { ...inputs, step }, hooks, tally);
     this.step = step;
@@ -86,14 +99,13 @@ export class CachedDenoiser {
 
   /** The cache as it is between two steps. */
   async save(): Promise<CacheState> {
-    return { step: this.step, memory: this.memory, tensors: await this.tensors.save() };
+    const { step, batch, remembered: memory } = this;
+    return { step, batch, memory, tensors: await this.tensors.save() };
   }
 
-  /** Goes on as the cache that has been saved would have. */
-  async restore({ step, memory, tensors }: CacheState): Promise<void> {
-    this.step = step;
-    this.memory = memory;
-    await this.tensors.restore(tensors);
+  /** Goes on as the cache that was saved would have; one of another batch is of no use, and is left alone. */
+  resume(saved: CacheState): void {
+    if (saved.batch === this.batch) this.resumed = saved;
   }
 
   async close(): Promise<void> {
@@ -103,15 +115,21 @@ export class CachedDenoiser {
   }
 
   /** The policy, which is made before the first step; forgets what does not belong to the step before this one. */
-  private async policyFor(step: number): Promise<CachePolicy> {
+  private async policyFor({ step, ofs }: StepInputs): Promise<CachePolicy> {
     const { cache, timesteps } = this.run;
     this.policy ??= policyOf(cache, {
       ...this.run,
       config: this.config,
-      conditioningChanges: isForetold(cache) ? await this.conditioningChanges(timesteps) : [],
+      conditioningChanges: isForetold(cache) ? await this.conditioningChanges(timesteps, ofs?.[0] ?? 0) : [],
     });
-    if (this.step !== step - 1 || step === 0) {
-      this.memory = this.policy.start;
+    if (this.resumed) {
+      this.step = this.resumed.step;
+      this.remembered = this.resumed.memory;
+      await this.tensors.restore(this.resumed.tensors);
+      this.resumed = null;
+    }
+    if (this.step !== step - 1) {
+      this.remembered = this.policy.start;
       await this.tensors.clear();
     }
     return this.policy;
@@ -119,7 +137,7 @@ export class CachedDenoiser {
 
   private async evaluate(
     policy: CachePolicy,
-    inputs: DenoiserInputs & { readonly step: number },
+    inputs: StepInputs,
     hooks: RunHooks,
     tally: Tally,
   ): Promise<HostTensor> {
@@ -150,12 +168,12 @@ export class CachedDenoiser {
     return prediction;
   }
 
-  private decider(policy: CachePolicy, inputs: DenoiserInputs & { readonly step: number }): Decider {
+  private decider(policy: CachePolicy, inputs: StepInputs): Decider {
     return {
       reuse: (change) => this.decide(policy, inputs, change).reuse,
       learn: policy.learn
         ? (growth) => {
-            this.memory = policy.learn?.(this.memory, growth);
+            this.remembered = policy.learn?.(this.remembered, growth);
           }
         : undefined,
     };
@@ -163,7 +181,7 @@ export class CachedDenoiser {
 
   private decide(
     policy: CachePolicy,
-    { step, timestep }: DenoiserInputs & { readonly step: number },
+    { step, timestep }: StepInputs,
     change: number | null,
   ): Decision<unknown> {
     const names = { blocks: "span.video", attention: "attention.0.video", prediction: "" } as const;
@@ -172,8 +190,8 @@ export class CachedDenoiser {
       part === "prediction"
         ? this.tensors.hosted("prediction").length
         : this.tensors.residents(names[part]).length;
-    const decision = policy.decide(this.memory, { step, timestep: timestep[0], available, change });
-    this.memory = decision.memory;
+    const decision = policy.decide(this.remembered, { step, timestep: timestep[0], available, change });
+    this.remembered = decision.memory;
     return decision;
   }
 
@@ -186,8 +204,7 @@ export class CachedDenoiser {
     return this.half;
   }
 
-  private async conditioningChanges(timesteps: readonly number[]): Promise<number[]> {
-    const { ofs = 0 } = this.run;
+  private async conditioningChanges(timesteps: readonly number[], ofs: number): Promise<number[]> {
     const emb = await this.all.conditioning({ timestep: timesteps, ofs: timesteps.map(() => ofs) });
     const width = emb.shape[1];
     const values = emb.data as Float32Array;

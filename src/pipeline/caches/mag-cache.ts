@@ -8,6 +8,8 @@ export type MagCacheOptions = {
   readonly kind: "magcache";
   /** Ratios of magnitudes from each step to the next, as `calibrate` measures them; any number of steps. */
   readonly ratios?: readonly number[];
+  /** File that `calibrate` has written them to; `magcache.json` in the checkpoint's folder unless given. */
+  readonly ratiosFile?: string;
   /** Accumulated error up to which the blocks are left out; 0.06 unless given. */
   readonly threshold?: number;
   /** Steps in a row that may leave the blocks out; 3 unless given. */
