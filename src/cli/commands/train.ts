@@ -22,13 +22,13 @@ const options = {
 
 export const train: Command = {
   name: "train",
-  about: "Train a model from a recipe, or only its VAE (train vae RECIPE.yaml)",
-  positionals: ["[vae]", "RECIPE.yaml"],
+  about: "Train a model from a recipe, only its VAE, or a LoRA (train vae|lora RECIPE.yaml)",
+  positionals: ["[vae|lora]", "RECIPE.yaml"],
   options,
   run: async (args, context) => {
     const names = ["RECIPE.yaml", ...args.map(() => "[RECIPE.yaml]")];
     const { values, positionals } = parseOptions(args, options, names);
-    const file = recipeFile(positionals);
+    const { only, file } = target(positionals);
     if (values.steps !== undefined && values.steps < 1)
       throw new ConfigError(`--steps must be 1 or more, got ${values.steps}`);
     const text = await readRecipe(file);
@@ -38,7 +38,7 @@ export const train: Command = {
       {
         folder,
         resume: values.resume ?? false,
-        only: positionals.length > 1 ? "vae" : undefined,
+        only,
         maxSteps: values.steps,
         signal: context.signal,
         onEvent: teller(context.terminal, folder),
@@ -49,13 +49,13 @@ export const train: Command = {
   },
 };
 
-function recipeFile(positionals: readonly string[]): string {
-  if (positionals.length === 1) return positionals[0];
-  const [kind, file, ...rest] = positionals;
-  if (kind !== "vae")
-    throw new ConfigError(`train takes one recipe, or vae and a recipe; got ${positionals.join(" ")}`);
+function target(positionals: readonly string[]): { readonly only?: "vae" | "lora"; readonly file: string } {
+  if (positionals.length === 1) return { file: positionals[0] };
+  const [only, file, ...rest] = positionals;
+  if (only !== "vae" && only !== "lora")
+    throw new ConfigError(`train takes one recipe, or vae or lora before it; got ${positionals.join(" ")}`);
   if (rest.length > 0) throw new ConfigError(`train takes one recipe, got ${[file, ...rest].join(" and ")}`);
-  return file;
+  return { only, file };
 }
 
 function readRecipe(file: string): Promise<string> {

@@ -14,7 +14,9 @@ export function parseRecipe(text: string, source: string): Recipe {
   const result = recipeSchema.safeParse(json);
   if (!result.success) throw new ConfigError(sentence(result.error.issues[0], json, source));
   checkWhole(result.data, source);
-  return result.data;
+  const { transformer } = result.data;
+  if (transformer.lora === undefined) return result.data;
+  return { ...result.data, transformer: { ...transformer, trainTextEncoder: false } };
 }
 
 function readYaml(text: string, source: string): unknown {
@@ -32,6 +34,10 @@ function checkWhole({ model, data, vae, transformer, latents }: Recipe, source: 
   if ((model.new === undefined) === (model.from === undefined))
     throw new ConfigError(
       `${source}: model must have either new (a model to be created) or from (a checkpoint folder)`,
+    );
+  if (transformer.lora !== undefined && (model.from === undefined || vae.stages.length > 0))
+    throw new ConfigError(
+      `${source}: transformer.lora corrects the model of a checkpoint as it is; give model.from, and no vae.stages`,
     );
   if (model.vaeFrom !== undefined && model.new === undefined)
     throw new ConfigError(`${source}: model.vaeFrom goes with model.new; a checkpoint has its own VAE`);

@@ -7,6 +7,7 @@ import { temporaryFolder } from "../../../test/helpers/command-line.ts";
 import { toyRecipe } from "../../../test/helpers/toy-recipe.ts";
 import { CancelledError, ConfigError } from "../../errors.ts";
 import { openCheckpoint } from "../../pipeline/checkpoint.ts";
+import { readLora } from "../../weights/lora/adapter.ts";
 import { readMetrics } from "../run/metrics.ts";
 import { turnsUntil } from "./contest.ts";
 import { type RecipeEvent, type RunRecipeOptions, runRecipe } from "./run-recipe.ts";
@@ -92,6 +93,23 @@ describe("a run of VAE, text encoder and transformer", () => {
       const from = join(whole, "output");
       const varied = toyRecipe({ from, transformerSteps: 2, transformer: `variant: ${variant}` });
       expect(await run(varied, join(temporaryFolder(), "run"))).toEqual({ output: null, step: 2 });
+    },
+    LONG,
+  );
+
+  test(
+    "trains a LoRA on the mapped weights of a checkpoint, in the format of PEFT",
+    async () => {
+      const folder = join(temporaryFolder(), "run");
+      const lora = "lora: {rank: 2, alpha: 4}";
+      const recipe = toyRecipe({ from: join(whole, "output"), transformerSteps: 3, transformer: lora });
+      const { output } = await run(recipe, folder);
+      const { layers } = await readLora(join(output!, "pytorch_lora_weights.safetensors"));
+      expect(layers.size).toBe(8);
+      expect(layers.get("transformer_blocks.1.attn1.to_q")).toMatchObject({ rank: 2, alpha: 4, scale: 2 });
+      expect(stateAt(folder, 3).includes("weight/transformer.transformer_blocks.0.attn1.to_q.weight")).toBe(
+        false,
+      );
     },
     LONG,
   );

@@ -1,6 +1,6 @@
 /** @file A run from a recipe: its stages one after the other, saved, resumed, followed, and given out as a checkpoint. */
 import { basename, join } from "node:path";
-import { CancelledError } from "../../errors.ts";
+import { CancelledError, ConfigError } from "../../errors.ts";
 import { emptyTimestepLog, logLosses, type TimestepLog } from "../diffusion/timestep-log.ts";
 import type { TrainingTensors } from "../learner.ts";
 import type { Json, Restored } from "../run/checkpoints.ts";
@@ -62,8 +62,11 @@ export type RunRecipeOptions = {
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: RecipeEvent) => void;
   readonly show?: Showing;
-  /** "vae" leaves the transformer's stages for later; the output is then the model of the run. */
-  readonly only?: "vae";
+  /**
+   * "vae" leaves the transformer's stages for later; the output is then the model of the run. "lora" refuses a recipe
+   * that would train whole weights.
+   */
+  readonly only?: "vae" | "lora";
 };
 
 export type RunOutcome = {
@@ -83,15 +86,14 @@ export async function runRecipe(
   source: { readonly file: string; readonly text: string },
   { folder, resume = false, ...options }: RunRecipeOptions,
 ): Promise<RunOutcome> {
-  const recipe = limited(parseRecipe(source.text, source.file), options.only);
+  const recipe = limited(parseRecipe(source.text, source.file), options, source.file);
   const clips = await openClips(recipe.data);
   const run = await openRun(folder, {
     config: { name: basename(source.file), text: source.text },
     seed: recipe.seed,
     resume,
     keep: recipe.save.keep,
-    differences: (before) =>
-      changedFields(limited(parseRecipe(before, "the run's recipe"), options.only), recipe),
+    differences: (before) => changedFields(limited(parseRecipe(before, folder), options, folder), recipe),
   });
   try {
     return await new RecipeRun(run, recipe, { file: source.file, clips }, options).finish();
@@ -105,8 +107,10 @@ function openClips(data: DataRecipe): Promise<ClipSource> {
 }
 
 /** The stages of a recipe that this call is about. */
-function limited(recipe: Recipe, only: "vae" | undefined): Recipe {
-  return only === undefined ? recipe : { ...recipe, transformer: { ...recipe.transformer, stages: [] } };
+function limited(recipe: Recipe, { only }: Pick<RunRecipeOptions, "only">, file: string): Recipe {
+  if (only === "lora" && recipe.transformer.lora === undefined)
+    throw new ConfigError(`${file} has no transformer.lora; add one, such as "lora: {rank: 16, alpha: 16}"`);
+  return only === "vae" ? { ...recipe, transformer: { ...recipe.transformer, stages: [] } } : recipe;
 }
 
 /** Where a run stands: in which stage, after how many of its steps, with which state. */
@@ -133,11 +137,12 @@ class RecipeRun {
     this.signal = options.signal ?? new AbortController().signal;
     this.stages = planStages(recipe);
     const onEncoding = (done: number, total: number) => this.tell({ kind: "encoding", done, total });
+    const isLora = recipe.transformer.lora !== undefined;
     this.place = {
       file,
       clips,
       folder: run.folder,
-      model: join(run.folder, "model"),
+      model: isLora && recipe.model.from !== undefined ? recipe.model.from : join(run.folder, "model"),
       signal: this.signal,
       onEncoding,
     };
@@ -148,7 +153,7 @@ class RecipeRun {
     for (const text of this.run.notes) this.tell({ kind: "note", text });
     if (restored === undefined) {
       if (this.recipe.output !== undefined) await requireFree(this.recipe.output);
-      await makeModelFolder(this.place.model, this.recipe);
+      if (this.recipe.transformer.lora === undefined) await makeModelFolder(this.place.model, this.recipe);
     }
     const metrics = await openMetrics(this.run.metricsFile, restored?.step ?? 0);
     const events = await openEventFile(this.run.folder, (restored?.step ?? 0) + 1);
@@ -306,22 +311,27 @@ class RecipeRun {
     if (show === undefined) return;
     const step = String(planned.stepsBefore + done).padStart(8, "0");
     const base = join(this.run.samplesFolder, `step-${step}`);
-    const picture = await trainee.picture();
-    const files =
-      picture !== null
-        ? [await show.clip(base, { ...picture, fps: this.place.clips.fps })]
-        : await showPrompts(this.recipe, await trainee.tensors(), this.place, (folder) =>
-            show.prompts(base, folder, this.recipe.sample),
-          );
+    const generate = (folder: string) => show.prompts(base, folder, this.recipe.sample);
+    const work = async () => {
+      const picture = await trainee.picture();
+      if (picture !== null) return [await show.clip(base, { ...picture, fps: this.place.clips.fps })];
+      return showPrompts(this.recipe, await trainee.tensors(), this.place, generate);
+    };
+    // Hours of training must not end at a clip that cannot be shown.
+    const files = await work().catch((error: Error) => {
+      if (error instanceof CancelledError) throw error;
+      this.tell({ kind: "note", text: `no sample at step ${Number(step)}: ${error.message}` });
+      return [];
+    });
     for (const file of files) this.tell({ kind: "sample", file });
   }
 
   /** Null for variants, whose weights no released model takes. */
   private async giveOut(): Promise<string | null> {
     const { output = join(this.run.folder, "output"), dtype, model, transformer } = this.recipe;
-    if (this.options.only !== undefined) return this.place.model;
+    if (this.options.only === "vae") return this.place.model;
     if (transformer.variant !== "none" && transformer.stages.length > 0) return null;
-    if (await exists(output)) return output;
+    if (transformer.lora !== undefined || (await exists(output))) return output;
     const trained = new Set(this.stages.map(({ kind }) => kind));
     const parts = (["text_encoder", "transformer", "vae"] as const).filter((part) => {
       if (model.new !== undefined) return true;

@@ -169,6 +169,14 @@ const transformerStageSchema = z.strictObject({
   optimiser: z.enum(["carry", "fresh"]).default("carry"),
 });
 
+const loraSchema = z.strictObject({
+  rank: count.default(16),
+  /** Corrections are multiplied by alpha / rank. */
+  alpha: z.number().positive().default(16),
+  /** Ends of the names of the layers that are corrected. */
+  layers: z.array(z.string().min(1)).min(1).default(["to_q", "to_k", "to_v", "to_out.0"]),
+});
+
 const transformerSchema = z.strictObject({
   stages: z.array(transformerStageSchema).default([]),
   /** Whether the text encoder learns with the transformer. */
@@ -179,6 +187,8 @@ const transformerSchema = z.strictObject({
   timesteps: z.enum(["explicit", "independent"]).default("explicit"),
   /** Departures from the model, to be compared with it; the checkpoint that comes out is then not for generation. */
   variant: z.enum(["none", "factorised", "sharedNorm", "plainNorm"]).default("none"),
+  /** Trains corrections of low rank in place of the weights; the text encoder then stays as it is. */
+  lora: loraSchema.optional(),
   engines: enginesSchema.prefault({}),
 });
 
@@ -212,6 +222,7 @@ export type Recipe = z.infer<typeof recipeSchema>;
 export type DataRecipe = Recipe["data"];
 export type VaeStageRecipe = Recipe["vae"]["stages"][number];
 export type TransformerStageRecipe = Recipe["transformer"]["stages"][number];
+export type LoraRecipe = z.infer<typeof loraSchema>;
 export type EnginesRecipe = Recipe["vae"]["engines"];
 export type NewModelRecipe = z.infer<typeof newModelSchema>;
 /** Fields that stages of both kinds have. */

@@ -8,6 +8,7 @@ import { PARTS } from "../tasks/text-to-video.ts";
 import type { ClipSource } from "./clips.ts";
 import { contestOf } from "./contest.ts";
 import { encodeSet, type LatentSet, measureScale } from "./latent-set.ts";
+import { giveOutLora } from "./lora.ts";
 import { editConfig, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
 import type { EnginesRecipe, Recipe } from "./schema.ts";
 import type { PlannedStage } from "./stages.ts";
@@ -141,6 +142,9 @@ export async function finishStage(
   if (planned.kind === "vae") {
     await replaceWeights(place.model, "vae", valuesOf(tensors, "average"));
     if (planned.index === recipe.vae.stages.length - 1) await scaleLatents(recipe, place);
+  } else if (recipe.transformer.lora !== undefined) {
+    const output = recipe.output ?? join(place.folder, "output");
+    await giveOutLora(tensors, output, recipe.transformer.lora.alpha);
   } else if (recipe.transformer.variant === "none") await writeTransformer(place.model, tensors);
 }
 
@@ -172,7 +176,7 @@ export async function showPrompts(
   { folder, model }: Place,
   generate: (folder: string) => Promise<readonly string[]>,
 ): Promise<readonly string[]> {
-  if (transformer.variant !== "none") return [];
+  if (transformer.variant !== "none" || transformer.lora !== undefined) return [];
   const preview = join(folder, "preview");
   await rm(preview, { recursive: true, force: true });
   try {

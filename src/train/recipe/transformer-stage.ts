@@ -21,6 +21,7 @@ import {
 } from "../tasks/text-to-video.ts";
 import { type ClipSource, clipOrder } from "./clips.ts";
 import type { LatentSet } from "./latent-set.ts";
+import { initialLora, withLora } from "./lora.ts";
 import { readPart } from "./model-folder.ts";
 import type { Recipe, TransformerStageRecipe } from "./schema.ts";
 import type { TextStates } from "./text-states.ts";
@@ -38,7 +39,10 @@ import { varied } from "./variants.ts";
 /** What a transformer stage is made of. */
 export type TransformerStageSetting = {
   readonly stage: TransformerStageRecipe;
-  readonly recipe: Pick<Recipe["transformer"], "trainTextEncoder" | "textDropout" | "timesteps" | "variant">;
+  readonly recipe: Pick<
+    Recipe["transformer"],
+    "trainTextEncoder" | "textDropout" | "timesteps" | "variant" | "lora"
+  >;
   readonly config: TransformerConfig;
   readonly textConfig: T5Config;
   readonly schedule: NoiseSchedule;
@@ -63,7 +67,7 @@ export async function transformerStage(
   start: StageStart,
 ): Promise<Trainee> {
   const { stage, engines } = setting;
-  const graph = graphOf(setting);
+  const graph = await graphOf(setting);
   const settings = updateSettings(stage);
   const learner = await (start.tensors === null
     ? Learner.start(engines, await startingWeights(setting, graph), settings)
@@ -77,18 +81,21 @@ export async function transformerStage(
   };
 }
 
-function graphOf({ config, textConfig, recipe, latents, stage }: TransformerStageSetting): TextToVideoGraph {
+async function graphOf(setting: TransformerStageSetting): Promise<TextToVideoGraph> {
+  const { config, textConfig, recipe, latents, stage, folder } = setting;
   const [frames, , height, width] = latents.shape;
   const call = { batch: stage.batch, frames, height, width, textLength: config.maxTextLength };
   const built = textToVideoGraph(config, call, recipe.trainTextEncoder ? textConfig : null);
-  return { ...built, graph: varied(built.graph, recipe.variant, config, call) };
+  const graph = varied(built.graph, recipe.variant, config, call);
+  return { ...built, graph: recipe.lora === undefined ? graph : await withLora(graph, recipe.lora, folder) };
 }
 
 /** What the graph declares; a variant may do without some, or with the first rows of others. */
 async function startingWeights(
-  { folder, recipe }: TransformerStageSetting,
+  { folder, recipe, seed }: TransformerStageSetting,
   { graph }: TextToVideoGraph,
 ): Promise<Params> {
+  if (recipe.lora !== undefined) return initialLora(graph, seed);
   const all = new Map(withPrefix(PARTS.transformer, await readPart(folder, "transformer")));
   if (recipe.trainTextEncoder)
     for (const [key, param] of withPrefix(PARTS.textEncoder, await readPart(folder, "text_encoder")))
