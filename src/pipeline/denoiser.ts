@@ -7,6 +7,7 @@ import {
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { LatentSize } from "../models/transformer/grid.ts";
 import { type Positions, positionsFor } from "../models/transformer/positions/positions.ts";
+import type { Riflex } from "../models/transformer/positions/riflex.ts";
 import { type SplitBlock, splitBlock } from "../models/transformer/split-block.ts";
 import { timestepFeatures } from "../models/transformer/timestep.ts";
 import {
@@ -32,6 +33,8 @@ export type DenoiserCall = LatentSize & {
   readonly variation?: Variation;
   /** Multiplies the scales of the LoRAs that lie on the weights; 1 unless given. */
   readonly loraScale?: number;
+  /** Lowers a temporal frequency of rotary positions where the clip is too long for it; off unless given. */
+  readonly riflex?: Riflex;
 };
 
 export type DenoiserInputs = {
@@ -71,7 +74,7 @@ export class Denoiser {
   constructor(engine: Engine, config: TransformerConfig, weights: WeightSet, call: DenoiserCall) {
     this.engine = engine;
     this.config = config;
-    this.positions = positionsFor(config, call, call.textLength);
+    this.positions = positionsFor(config, call, call.textLength, call.riflex);
     this.call = { ...call, added: this.positions.added.kind };
     this.adapters = adaptersOf(weights, call.loraScale);
     this.segments = adaptTransformer(transformerSegments(config, this.call), this.adapters);

@@ -8,6 +8,7 @@ import type { CacheOptions } from "./caches/caches.ts";
 import type { ClipRequest } from "./clip-size.ts";
 import type { SegmentEvent } from "./events.ts";
 import { GUIDANCE, type GuidanceOptions } from "./guidance-options.ts";
+import type { LongVideoOptions } from "./long-video/long-video.ts";
 
 /** What to make. Everything but the prompt has the checkpoint's or the reference's default. */
 export type GenerateOptions = ClipRequest &
@@ -35,6 +36,8 @@ export type GenerateOptions = ClipRequest &
     readonly cache?: CacheOptions;
     /** With `cache` and in the middle of a run: what the "step" event's cache has saved. */
     readonly cacheState?: CacheState;
+    /** What to do about a clip that is longer than those of training. */
+    readonly longVideo?: LongVideoOptions;
     /** Stop after the "latents" event. */
     readonly latentsOnly?: boolean;
     /** Encode and decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */

@@ -26,6 +26,7 @@ import { encodePixels } from "./encode.ts";
 import type { PipelineEvent, Stage } from "./events.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
 import { guidanceOf } from "./guidance-options.ts";
+import { predictorOver, requireLongVideo, seenAtOnce, startingNoise } from "./long-video/long-video.ts";
 import type { Mode } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { encodeTokens, tokenize } from "./prompt.ts";
@@ -48,7 +49,9 @@ export async function* generate(
 ): AsyncGenerator<PipelineEvent> {
   const started = performance.now();
   requireTiling(pipeline, options);
-  requirePlaces(pipeline, mode);
+  const { longVideo, latents: given, cache } = options;
+  requireLongVideo(pipeline.checkpoint.transformer.config, longVideo, { ...mode, latents: given, cache });
+  requirePlaces(pipeline, mode, options);
   const conditions = conditionsOf(pipeline, options);
   const { steps = defaults.steps } = options;
   await requireCache(options.cache, pipeline.checkpoint, { steps, isGuidedPair: isGuidedPair(conditions) });
@@ -102,14 +105,15 @@ export function conditionsOf({ checkpoint }: Pipeline, options: Unprompted): Con
 /** The run before its first step: sampler, plan, state, and what the model sees beside the latents. */
 export async function begin(
   { checkpoint: { scheduler, transformer } }: Pipeline,
-  { steps = defaults.steps, seed = defaults.seed, scheduler: choice, parity, resume }: Unprompted,
+  { steps = defaults.steps, seed = defaults.seed, scheduler: choice, parity, resume, longVideo }: Unprompted,
   { latents: size, strength, start }: Pick<Mode, "latents" | "strength" | "start">,
 ) {
   const sampler = samplerFor(scheduler, choice);
   const plan = sampler.prepare(steps, { strength, parity });
   const shape = [1, size.frames, transformer.config.outChannels, size.height, size.width];
   const rng = createRng(seed);
-  const { latents, condition } = await start({ shape, rng, plan });
+  const { latents: drawn, condition } = await start({ shape, rng, plan });
+  const latents = startingNoise(transformer.config, drawn, { frames: size.frames, rng }, longVideo);
   const state = resume ? resumable(resume, plan, latents.length) : startRun(latents, rng);
   return { sampler, plan, shape, condition, state };
 }
@@ -165,17 +169,21 @@ export async function* sample(
 /** The transformer for the rows of a run, with the hidden states of each. */
 function promptedDenoiser(
   { checkpoint, engine }: Pipeline,
-  { loraScale, cache, cacheState: saved }: Unprompted,
+  { loraScale, cache, cacheState: saved, longVideo }: Unprompted,
   run: Conditions & { readonly shape: readonly number[]; readonly plan: SamplingPlan },
   text: Prompts,
 ): PromptedDenoiser & { readonly text: HostTensor } {
-  const [, frames, , height, width] = run.shape;
+  const { config } = checkpoint.transformer;
+  const [, total, , height, width] = run.shape;
+  const size = seenAtOnce(config, { frames: total, height, width }, longVideo);
   const rows = stackSamples(rowsOf(run).map(({ prompt }) => text[prompt]));
   const [batch, textLength] = rows.shape;
-  const call = { frames, height, width, batch, textLength, variation: variationOf(run), loraScale };
+  const variation = variationOf(run);
+  const call = { ...size, batch, textLength, variation, loraScale, riflex: longVideo?.riflex };
   const { timesteps } = run.plan;
   const cached = { cache, saved, timesteps, isGuidedPair: isGuidedPair(run) };
-  return { text: rows, denoiser: denoiserFor(engine, checkpoint.transformer, call, cached) };
+  const denoiser = denoiserFor(engine, checkpoint.transformer, call, cached);
+  return { text: rows, denoiser: predictorOver(config, denoiser, total, longVideo) };
 }
 
 /** Whether the model is given one sample without the prompt and one with it, and nothing else. */
@@ -255,9 +263,13 @@ export function requireTiling({ checkpoint }: Pipeline, { tiling }: GenerateOpti
 export function requirePlaces(
   { checkpoint: { transformer } }: Pipeline,
   { latents }: Pick<Mode, "latents">,
+  { longVideo }: Pick<GenerateOptions, "longVideo"> = {},
 ): void {
   const { learnedPositions, patchT, maxTextLength } = transformer.config;
-  if (learnedPositions || patchT !== null) positionsFor(transformer.config, latents, maxTextLength);
+  if (learnedPositions || patchT !== null) {
+    const seen = seenAtOnce(transformer.config, latents, longVideo);
+    positionsFor(transformer.config, seen, maxTextLength, longVideo?.riflex);
+  }
 }
 
 function hooksOf({ signal, onSegment }: Unprompted, stage: Stage): RunHooks {

@@ -44,6 +44,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     ...(options.stg ? { stg: options.stg } : {}),
     ...(loras.length > 0 ? { loras } : {}),
     ...(options.cache ? { cache: options.cache } : {}),
+    ...(options.longVideo ? { longVideo: options.longVideo } : {}),
     tiling: options.tiling ?? false,
     scheduler: options.scheduler ?? checkpoint.scheduler.className,
     ...(options.parity ? { parity: true } : {}),
