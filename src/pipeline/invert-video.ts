@@ -23,6 +23,7 @@ import {
   type Unprompted,
 } from "./generate.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
+import { requireLongVideo } from "./long-video/long-video.ts";
 import { requireKind } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { startOf } from "./recipe.ts";
@@ -67,7 +68,8 @@ export async function* invertVideo(
   await requireCache(cache, checkpoint, { steps, isGuidedPair: false });
   const [numFrames, , height, width] = video.pixels.shape;
   const size = { width, height, frames: numFrames };
-  requirePlaces(pipeline, { latents: latentSize(config, size) });
+  requireLongVideo(config, options.longVideo, { cache, strength: 1 });
+  requirePlaces(pipeline, { latents: latentSize(config, size) }, options);
   yield startOf(checkpoint, options, { name: NAME, size, recipe: { fit: video.event.fit } });
   yield video.event;
   const { prompt, negativePrompt = defaults.negativePrompt } = options;
