@@ -1,4 +1,5 @@
 /** @file Tells people and programs what happens while a clip is made. */
+import type { Evaluations } from "../pipeline/caches/evaluations.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import type { Progress, Terminal } from "./terminal.ts";
 
@@ -39,5 +40,15 @@ export function announce(event: PipelineEvent, prompt: string, progress: Progres
         count: event.frames.shape[0],
         total: event.total,
       });
+      break;
+    case "done":
+      if (event.evaluations) announceEvaluations(event.evaluations, terminal);
   }
+}
+
+function announceEvaluations(evaluations: Evaluations, terminal: Terminal): void {
+  const { blocks, attentions } = evaluations;
+  const share = ({ done, skipped }: Evaluations["blocks"]) => `${done} of ${done + skipped}`;
+  terminal.say(`evaluated ${share(blocks)} blocks, ${share(attentions)} attentions`);
+  terminal.emit({ event: "evaluations", ...evaluations });
 }

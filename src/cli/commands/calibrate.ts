@@ -1,0 +1,86 @@
+/** @file `cogvideox calibrate`: measures what magcache needs to know of a model. */
+import { join } from "node:path";
+import { RATIOS_FILE, writeRatios } from "../../pipeline/caches/ratios-file.ts";
+import type { GenerateOptions } from "../../pipeline/generate-options.ts";
+import { loadPipeline, type Pipeline } from "../../pipeline/pipeline.ts";
+import { devices } from "../../runtime/protocol.ts";
+import { type Context, command } from "../command.ts";
+import { engineOptions } from "../generate-table.ts";
+import { eventsOf, sourceOptions } from "../generation-modes.ts";
+import { modelFolder, modelOption } from "../model-folder.ts";
+import type { OptionTable, OptionValues } from "../options.ts";
+import { requireWritable } from "../tensor-files.ts";
+import { Progress } from "../terminal.ts";
+
+/** What is drawn while measuring; magnitudes hardly depend on it. */
+const PROMPT = "A dog runs along a beach at sunset, waves roll in behind it, the camera follows.";
+
+const options = {
+  model: modelOption,
+  output: { kind: "text", short: "o", value: "FILE", about: "file to write (magcache.json in the folder)" },
+  image: sourceOptions.image,
+  width: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
+  height: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
+  frames: { kind: "integer", about: "8k + 1 frames (the model's own length)" },
+  steps: { kind: "integer", about: "denoising steps, 1 to 1000 (50)" },
+  guidance: { kind: "number", about: "guidance scale (6); 1 switches it off" },
+  scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
+  seed: { kind: "integer", about: "seed of the noise (0)" },
+  device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
+  threads: { kind: "integer", about: "threads for one operator (all cores)" },
+} as const satisfies OptionTable;
+
+type Values = OptionValues<typeof options>;
+
+export const calibrate = command({
+  name: "calibrate",
+  about: "Measure the ratios of magnitudes that --cache magcache needs, once for a model",
+  positionals: ["[PROMPT]"],
+  options,
+  run: async (values, [prompt = PROMPT], context) => {
+    const engine = engineOptions(values);
+    const folder = await modelFolder(values, context);
+    const file = values.output ?? join(folder, RATIOS_FILE);
+    await requireWritable(file);
+    const pipeline = await loadPipeline(folder, engine);
+    try {
+      const { ratios, recipe } = await measure(pipeline, prompt, values, context);
+      await writeRatios(file, { ratios, recipe });
+      context.terminal.print(file);
+      context.terminal.emit({ event: "done", output: file, ratios });
+    } finally {
+      await pipeline.close();
+    }
+  },
+});
+
+/** Runs all steps without leaving anything out, and stops before decoding. */
+async function measure(
+  pipeline: Pipeline,
+  prompt: string,
+  { image, ...values }: Values,
+  { terminal, signal }: Context,
+): Promise<{ ratios: readonly number[]; recipe: Readonly<Record<string, unknown>> }> {
+  const progress = new Progress(terminal);
+  const { width, height, frames, steps, guidance, seed } = values;
+  const request: GenerateOptions = {
+    ...{ prompt, width, height, frames, steps, guidance, seed, signal },
+    scheduler: values.scheduler as GenerateOptions["scheduler"],
+    cache: { kind: "magnitudes" },
+    latentsOnly: true,
+    onSegment: (event) => progress.segment(event),
+  };
+  let memory: unknown;
+  let recipe: Readonly<Record<string, unknown>> = {};
+  const sources = Object.fromEntries(Object.keys(sourceOptions).map((name) => [name, undefined]));
+  for await (const event of eventsOf(pipeline, request, {
+    ...(sources as Parameters<typeof eventsOf>[2]),
+    image,
+  })) {
+    if (event.kind === "started") recipe = event.recipe;
+    if (event.kind !== "step") continue;
+    progress.stepDone(event.step, event.steps, event.seconds);
+    memory = event.cache?.memory;
+  }
+  return { ...(memory as { readonly ratios: readonly number[] }), recipe };
+}
