@@ -107,7 +107,8 @@ async function makeClips(
     const clip = clips.length - left.length + i;
     const saved = await folder?.state();
     const place = { clip, clips: clips.length, seed: Number(request.seed) };
-    const options = { ...request, resume: saved?.state, promptStates: statesOf?.(request) };
+    const going = { resume: saved?.state, cacheState: saved?.cache as GenerateOptions["cacheState"] };
+    const options = { ...request, ...going, promptStates: statesOf?.(request) };
     await makeClip(pipeline, { values, options, place }, folder, context);
     await folder?.clipDone();
   }
@@ -137,7 +138,7 @@ async function makeClip(
       announce(event, request.prompt, progress, terminal);
       await sink.take(event);
       if (event.kind === "step" && folder && isSaved(event, values))
-        await folder.save({ state: event.state });
+        await folder.save({ state: event.state, cache: await event.cache?.save() });
       if (event.kind === "done") await finish(sink, event.seconds, place, terminal);
     }
   } catch (error) {

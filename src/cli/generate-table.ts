@@ -2,6 +2,7 @@
 import { ConfigError } from "../errors.ts";
 import type { GenerateOptions } from "../pipeline/generate-options.ts";
 import { devices } from "../runtime/protocol.ts";
+import { cacheOption, parseCache } from "./cache-option.ts";
 import { sourceOptions } from "./generation-modes.ts";
 import { guidanceOptionsOf, guidanceTable } from "./guidance-options.ts";
 import { loraOption } from "./lora-option.ts";
@@ -30,6 +31,7 @@ export const generateTable = {
   steps: { kind: "integer", about: "denoising steps, 1 to 1000 (50); 0 decodes --latents" },
   ...guidanceTable,
   ...stgOptions,
+  cache: cacheOption,
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
   parity: { kind: "flag", about: "repeat the reference's defects where the steps do not divide 1000" },
   seed: { kind: "text", value: "N[,N]", about: "seed of the noise (random); several make a clip for each" },
@@ -63,6 +65,7 @@ export function requestOf(values: GenerateValues): Omit<GenerateOptions, "prompt
     ...guidanceOptionsOf(values),
     negativePrompt: values.negative,
     stg: stgOf(values),
+    cache: parseCache(values.cache),
     scheduler: values.scheduler as "ddim" | "dpm" | undefined,
     ...{ width, height, frames, steps, tiling, parity },
   };

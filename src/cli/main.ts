@@ -4,6 +4,7 @@ import { version } from "../pipeline/version.ts";
 import { exitNow } from "../runtime/heap.ts";
 import { type Command, type Context, commandHelp } from "./command.ts";
 import { bench } from "./commands/bench.ts";
+import { calibrate } from "./commands/calibrate.ts";
 import { convert } from "./commands/convert.ts";
 import { data } from "./commands/data.ts";
 import { download } from "./commands/download.ts";
@@ -18,6 +19,7 @@ import { processTerminal, type Terminal } from "./terminal.ts";
 export const commands: readonly Command[] = [
   generate,
   resume,
+  calibrate,
   train,
   forward,
   download,
