@@ -110,7 +110,8 @@ export class Denoiser {
 
   /** The conditioning vectors `[values, timeDim]` of timesteps, without anything else. */
   async conditioning({ timestep, ofs }: Pick<DenoiserInputs, "timestep" | "ofs">): Promise<HostTensor> {
-    const segment = conditioningSegment(this.config, timestep.length);
+    const plain = conditioningSegment(this.config, timestep.length);
+    const { embed: segment } = adaptTransformer({ embed: plain, blocks: [], head: plain }, this.adapters);
     const { emb } = await this.pool.run(segment, this.features({ timestep, ofs }));
     return this.pool.download(emb);
   }
