@@ -4,17 +4,21 @@ import { readFile } from "node:fs/promises";
 import { ConfigError } from "../errors.ts";
 import { formatOf } from "../media/formats.ts";
 import { clipsOf, readPrompts } from "../pipeline/batch.ts";
+import type { PipelineEvent } from "../pipeline/events.ts";
 import type { GenerateOptions } from "../pipeline/generate-options.ts";
 import { loadPipeline, type Pipeline } from "../pipeline/pipeline.ts";
+import { type LatentRgb, type PreviewEvent, withPreviews } from "../pipeline/preview.ts";
+import { previewMap } from "../pipeline/preview-fit.ts";
 import { readMemory } from "../runtime/memory.ts";
 import { announce } from "./announce.ts";
-import { type ClipPlace, ClipSink, outputOf } from "./clip-sink.ts";
+import { type ClipPlace, ClipSink, numbered, outputOf } from "./clip-sink.ts";
 import type { Context } from "./command.ts";
 import { engineOptions, type GenerateValues, requestOf } from "./generate-table.ts";
 import { checkedMode, eventsOf } from "./generation-modes.ts";
 import { parseLoras } from "./lora-option.ts";
 import { modelFolder } from "./model-folder.ts";
 import { precisionOf, quantizeHooks } from "./precision-option.ts";
+import { PreviewFile } from "./preview-file.ts";
 import { type Job, RunFolder } from "./run-folder.ts";
 import { readLatents } from "./tensor-files.ts";
 import { duration, Progress } from "./terminal.ts";
@@ -57,7 +61,7 @@ export function checkJob({ values, prompts, seeds }: Job): void {
   precisionOf(values);
   checkedMode(values, values);
   requestOf(values);
-  if (values.output !== undefined) formatOf(values.output);
+  for (const file of [values.output, values.preview]) if (file !== undefined) formatOf(file);
   const { "checkpoint-dir": folder, "checkpoint-every": every } = values;
   if (folder === undefined && every !== undefined)
     throw new ConfigError("--checkpoint-every needs --checkpoint-dir");
@@ -131,10 +135,19 @@ async function makeClip(
   const progress = new Progress(terminal);
   const request: GenerateOptions = { ...options, onSegment: (event) => progress.segment(event) };
   const sink = new ClipSink(values, place);
+  const preview = values.preview === undefined ? null : new PreviewFile(numbered(values.preview, place));
+  const map = preview && (await previewMap(pipeline, { signal: request.signal }));
+  if (map) terminal.say(`previews explain ${(100 * map.r2).toFixed(0)} % of the colours`);
   const abort = () => sink.abort();
   cleanups.add(abort);
   try {
-    for await (const event of eventsOf(pipeline, request, values)) {
+    for await (const event of previewed(eventsOf(pipeline, request, values), map)) {
+      if (event.kind === "preview") {
+        await preview?.show(event.frames);
+        terminal.emit({ event: "preview", step: event.step, output: preview?.file });
+        continue;
+      }
+      if (event.kind === "started") preview?.begin(event.fps);
       announce(event, request.prompt, progress, terminal);
       await sink.take(event);
       if (event.kind === "step" && folder && isSaved(event, values))
@@ -147,6 +160,14 @@ async function makeClip(
   } finally {
     cleanups.delete(abort);
   }
+}
+
+/** Events with previews where there is a map for them. */
+function previewed(
+  events: AsyncIterable<PipelineEvent>,
+  map: LatentRgb | null,
+): AsyncIterable<PipelineEvent | PreviewEvent> {
+  return map ? withPreviews(events, map) : events;
 }
 
 function isSaved(

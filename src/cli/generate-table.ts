@@ -45,6 +45,11 @@ export const generateTable = {
   latents: { kind: "text", value: "FILE", about: "start from the latents in this safetensors file" },
   "save-latents": { kind: "text", value: "FILE", about: "write the final latents before decoding" },
   "save-frames": { kind: "text", value: "FILE", about: "write the frames as float32 [F, H, W, 3] in [0, 1]" },
+  preview: {
+    kind: "text",
+    value: "FILE",
+    about: "show the clip as it forms: a small .webp, .gif or -png folder",
+  },
   "checkpoint-dir": { kind: "text", value: "DIR", about: "save the run here, for cogvideox resume DIR" },
   "checkpoint-every": { kind: "integer", about: "with --checkpoint-dir, steps between two saves (1)" },
 } as const satisfies OptionTable;

@@ -11,6 +11,7 @@ import { download } from "./commands/download.ts";
 import { forward } from "./commands/forward.ts";
 import { generate } from "./commands/generate.ts";
 import { inspect } from "./commands/inspect.ts";
+import { previewFit } from "./commands/preview-fit.ts";
 import { resume } from "./commands/resume.ts";
 import { train } from "./commands/train.ts";
 import { nearest } from "./options.ts";
@@ -20,6 +21,7 @@ export const commands: readonly Command[] = [
   generate,
   resume,
   calibrate,
+  previewFit,
   train,
   forward,
   download,

@@ -43,15 +43,15 @@ function colourTableLength(packed: number): number {
 }
 
 /**
- * Adds an XMP packet whose dc:description is `text` to a finished WebP file (RIFF; WebP container specification). A
- * still file has no extended header; it is rewritten with one, so `width` and `height` are needed.
+ * Adds an XMP packet to a finished WebP file (RIFF; WebP container specification). A still file has no extended
+ * header; it is rewritten with one, so `width` and `height` are needed.
  */
-export async function appendWebpDescription(
+export async function appendWebpXmp(
   file: string,
-  text: string,
+  packet: string,
   size: { width: number; height: number },
 ): Promise<void> {
-  const xmp = Buffer.from(xmpPacket(text), "utf8");
+  const xmp = Buffer.from(packet, "utf8");
   await withFile(file, async (handle) => {
     const head = Buffer.alloc(21);
     await handle.read(head, 0, head.length, 0);
@@ -88,13 +88,50 @@ function riffChunk(name: string, data: Buffer): Buffer {
   return Buffer.concat([head, data, Buffer.alloc(data.length % 2)]);
 }
 
-function xmpPacket(text: string): string {
-  const escaped = text.replace(/[&<>]/g, (character) => entities[character]);
+/** What an XMP packet says: a description (dc) and where the content comes from (IPTC, a URI). */
+export type XmpFields = { readonly description?: string; readonly digitalSourceType?: string };
+
+/** An XMP packet (ISO 16684-1) as text. */
+export function xmpPacket({ description, digitalSourceType }: XmpFields): string {
+  const escaped = (text: string) => text.replace(/[&<>]/g, (character) => entities[character]);
+  const dc =
+    '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>' +
+    `<rdf:li xml:lang="x-default">${escaped(description ?? "")}</rdf:li>` +
+    "</rdf:Alt></dc:description></rdf:Description>";
+  const iptc =
+    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">' +
+    `<Iptc4xmpExt:DigitalSourceType>${escaped(digitalSourceType ?? "")}</Iptc4xmpExt:DigitalSourceType>` +
+    "</rdf:Description>";
   return (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">' +
-    '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>' +
-    `<rdf:li xml:lang="x-default">${escaped}</rdf:li>` +
-    "</rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
+    `${description === undefined ? "" : dc}${digitalSourceType === undefined ? "" : iptc}</rdf:RDF></x:xmpmeta>`
+  );
+}
+
+/** The IPTC digital source type of an XMP packet, as an element or an attribute; null when it has none. */
+export function xmpDigitalSourceType(xmp: string): string | null {
+  const found = /Iptc4xmpExt:DigitalSourceType(?:>|=")([^<"]+)/.exec(xmp);
+  return found?.[1].trim() ?? null;
+}
+
+/** Appends an XMP packet as a top-level box (XMP part 3, MPEG-4) to a finished MP4. */
+export async function appendMp4Xmp(file: string, xmp: string): Promise<void> {
+  const packet = Buffer.from(xmp, "utf8");
+  const head = Buffer.alloc(8);
+  head.writeUInt32BE(24 + packet.length, 0);
+  head.write("uuid", 4, "latin1");
+  const box = Buffer.concat([head, Buffer.from("be7acfcb97a942e89c71999491e3afac", "hex"), packet]);
+  await withFile(file, async (handle) => writeAll(handle, box, (await handle.stat()).size));
+}
+
+/** Puts an XMP packet (XMP part 3, GIF) before the trailer of a finished GIF. */
+export async function appendGifXmp(file: string, xmp: string): Promise<void> {
+  // The packet is not cut into blocks. Whoever reads it as blocks lands in the bytes that count down to the end.
+  const countdown = Buffer.from([1, ...Array.from({ length: 256 }, (_, i) => 255 - i), 0]);
+  const head = Buffer.from([0x21, 0xff, 11]);
+  const parts = [head, Buffer.from("XMP DataXMP"), Buffer.from(xmp, "utf8"), countdown, Buffer.from([0x3b])];
+  await withFile(file, async (handle) =>
+    writeAll(handle, Buffer.concat(parts), (await handle.stat()).size - 1),
   );
 }
 

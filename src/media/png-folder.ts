@@ -3,15 +3,16 @@ import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import sharp from "sharp";
 import { ConfigError } from "../errors.ts";
-import { addPngText } from "./embed.ts";
+import { addPngText, xmpPacket } from "./embed.ts";
 import type { VideoSink } from "./encode.ts";
+import { SOURCE_TAG } from "./provenance.ts";
 
 /** Name of the file beside the frames that holds the recipe as JSON. */
 export const RECIPE_FILE = "recipe.json";
 
 /**
  * Writes `frame_00000.png`, ... into the folder `partial`, which must not exist, and moves it to `target` at the end.
- * Every frame carries `tags` as iTXt; the comment tag (the recipe) is also written to `recipe.json`.
+ * Every frame carries `tags` as iTXt, the digital source type as XMP; the comment tag (the recipe) is also written to `recipe.json`.
  */
 export async function openPngFolder(
   target: string,
@@ -20,6 +21,9 @@ export async function openPngFolder(
 ): Promise<VideoSink> {
   await checkReplaceable(target);
   await mkdir(partial);
+  const { [SOURCE_TAG]: digitalSourceType, ...rest } = tags;
+  const xmp =
+    digitalSourceType === undefined ? {} : { "XML:com.adobe.xmp": xmpPacket({ digitalSourceType }) };
   let index = 0;
   return {
     async write(rgb) {
@@ -27,7 +31,7 @@ export async function openPngFolder(
         .png()
         .toBuffer();
       const name = `frame_${String(index++).padStart(5, "0")}.png`;
-      await writeFile(path.join(partial, name), addPngText(png, tags));
+      await writeFile(path.join(partial, name), addPngText(png, { ...rest, ...xmp }));
     },
     async flush() {
       if (tags.comment !== undefined) await writeFile(path.join(partial, RECIPE_FILE), `${tags.comment}\n`);

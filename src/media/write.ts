@@ -2,12 +2,13 @@
 import { access, constants, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { ConfigError } from "../errors.ts";
-import { appendGifComment, appendWebpDescription } from "./embed.ts";
+import { appendGifComment, appendGifXmp, appendMp4Xmp, appendWebpXmp, xmpPacket } from "./embed.ts";
 import { openEncoder, type VideoSink } from "./encode.ts";
 import { fileFailure, systemFailure } from "./ffmpeg.ts";
 import { formatOf, recordingOf, type VideoFormat } from "./formats.ts";
 import { frameRate } from "./frame-rate.ts";
 import { openPngFolder } from "./png-folder.ts";
+import { SOURCE_TAG } from "./provenance.ts";
 
 /** What to write. */
 export interface VideoWriterOptions {
@@ -20,6 +21,8 @@ export interface VideoWriterOptions {
   readonly format?: VideoFormat;
   /** Any JSON value describing how the clip was made; `readRecipe` finds it again in every format. */
   readonly recipe?: unknown;
+  /** Where the content comes from, as an IPTC digital source type (a URI, such as `AI_GENERATED`); in every format. */
+  readonly digitalSourceType?: string;
   /** Further tags (title, artist, ...); kept by MP4, WebM, MKV and PNG. `recipe` takes the tag `comment`. */
   readonly metadata?: Record<string, string>;
   /** 0 (small file) to 100 (best picture) for MP4, WebM and WebP, default 80 (H.264 crf 17). */
@@ -110,31 +113,37 @@ async function openSink(
   return {
     ...encoder,
     async publish() {
-      if (tags.comment !== undefined) await embedComment(partial, format, tags.comment, options);
+      await embed(partial, format, tags.comment, options);
       await rename(partial, target);
     },
     discard,
   };
 }
 
-function fileTags({ metadata, recipe }: VideoWriterOptions): Record<string, string> {
-  if (recipe === undefined) return { ...metadata };
+function fileTags({ metadata, recipe, digitalSourceType }: VideoWriterOptions): Record<string, string> {
+  const source: Record<string, string> =
+    digitalSourceType === undefined ? {} : { [SOURCE_TAG]: digitalSourceType };
+  if (recipe === undefined) return { ...metadata, ...source };
   try {
-    return { ...metadata, comment: JSON.stringify(recipe) };
+    return { ...metadata, ...source, comment: JSON.stringify(recipe) };
   } catch (cause) {
     throw new ConfigError(`The recipe cannot be written as JSON: ${(cause as Error).message}.`, { cause });
   }
 }
 
-/** MP4, WebM and MKV carry the comment in their header; GIF and WebP get it when the file is complete. */
-async function embedComment(
+/** WebM and MKV carry everything in their tags; MP4 has the comment; GIF and WebP get both when they are complete. */
+async function embed(
   file: string,
   format: VideoFormat,
-  comment: string,
-  size: { width: number; height: number },
+  comment: string | undefined,
+  { digitalSourceType, width, height }: VideoWriterOptions,
 ): Promise<void> {
-  if (format === "gif") await appendGifComment(file, comment);
-  if (format === "webp") await appendWebpDescription(file, comment, size);
+  const xmp = digitalSourceType === undefined ? null : xmpPacket({ digitalSourceType });
+  if (format === "gif" && comment !== undefined) await appendGifComment(file, comment);
+  if (format === "gif" && xmp) await appendGifXmp(file, xmp);
+  if (format === "mp4" && xmp) await appendMp4Xmp(file, xmp);
+  if (format === "webp" && (xmp || comment !== undefined))
+    await appendWebpXmp(file, xmpPacket({ description: comment, digitalSourceType }), { width, height });
 }
 
 function videoWriter(file: string, sink: VideoSink, frameBytes: number): VideoWriter {

@@ -1,6 +1,7 @@
 /** @file Writes the frames of a run to a video file. */
 import { ConfigError } from "../errors.ts";
 import { interleavedToRgb } from "../media/frames.ts";
+import { AI_GENERATED } from "../media/provenance.ts";
 import { createVideoWriter, type VideoWriter, type VideoWriterOptions } from "../media/write.ts";
 import type { PipelineEvent } from "./events.ts";
 
@@ -48,7 +49,8 @@ export class FrameWriter {
   /** Opens the file, so that a name that cannot be written is found before the work and not after it. */
   async open({ width, height, fps, recipe }: Started): Promise<void> {
     const given = Object.fromEntries(Object.entries(this.options).filter(([, value]) => value !== undefined));
-    this.video = await createVideoWriter(this.file, { fps, recipe, ...given, width, height });
+    const made = { fps, recipe, digitalSourceType: AI_GENERATED };
+    this.video = await createVideoWriter(this.file, { ...made, ...given, width, height });
   }
 
   /** Appends frames `[T, H, W, 3]` in [0, 1]. */
