@@ -1,5 +1,7 @@
 /** @file The public names of the package. */
 export type { SpatioTemporalGuidance } from "./diffusion/stg.ts";
+export { type ChatEndpoint, chatEndpoint } from "./enhance/chat-endpoint.ts";
+export { type EnhancedPrompt, type EnhanceRequest, enhancePrompt } from "./enhance/enhance.ts";
 export { CancelledError, ConfigError, SessionError, ShapeError, WeightsError } from "./errors.ts";
 export type { Fit } from "./media/fit.ts";
 export type { ClipSource, PictureSource } from "./media/pictures.ts";
@@ -14,6 +16,8 @@ export type { GenerateOptions } from "./pipeline/generate-options.ts";
 export { type ImageScaling, type ImageToVideoOptions, imageToVideo } from "./pipeline/image-to-video.ts";
 export { type InpaintVideoOptions, inpaintVideo } from "./pipeline/inpaint-video.ts";
 export { type InvertVideoOptions, invertVideo } from "./pipeline/invert-video.ts";
+export { type ChainVideoOptions, chainVideo } from "./pipeline/long-video/chain-video.ts";
+export type { LongVideoOptions } from "./pipeline/long-video/long-video.ts";
 export { loadPipeline, type Pipeline } from "./pipeline/pipeline.ts";
 export { type SaveOptions, saveVideo } from "./pipeline/save-video.ts";
 export { type TextToVideoOptions, textToVideo } from "./pipeline/text-to-video.ts";

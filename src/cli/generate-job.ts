@@ -13,8 +13,10 @@ import { readMemory } from "../runtime/memory.ts";
 import { announce } from "./announce.ts";
 import { type ClipPlace, ClipSink, numbered, outputOf } from "./clip-sink.ts";
 import type { Context } from "./command.ts";
+import { enhancedPrompts, enhancerOf } from "./enhance-options.ts";
 import { engineOptions, type GenerateValues, requestOf } from "./generate-table.ts";
 import { checkedMode, eventsOf } from "./generation-modes.ts";
+import { requireUnchained } from "./long-video-options.ts";
 import { parseLoras } from "./lora-option.ts";
 import { modelFolder } from "./model-folder.ts";
 import { precisionOf, quantizeHooks } from "./precision-option.ts";
@@ -61,6 +63,8 @@ export function checkJob({ values, prompts, seeds }: Job): void {
   precisionOf(values);
   checkedMode(values, values);
   requestOf(values);
+  requireUnchained(values);
+  enhancerOf(values);
   for (const file of [values.output, values.preview]) if (file !== undefined) formatOf(file);
   const { "checkpoint-dir": folder, "checkpoint-every": every } = values;
   if (folder === undefined && every !== undefined)
@@ -74,9 +78,10 @@ export function checkJob({ values, prompts, seeds }: Job): void {
 }
 
 /** Does a job, or what is left of it. */
-export async function runJob(job: Job, context: Context, resumed: RunFolder | null = null): Promise<void> {
-  checkJob(job);
-  const model = await modelFolder(job.values, context);
+export async function runJob(asked: Job, context: Context, resumed: RunFolder | null = null): Promise<void> {
+  checkJob(asked);
+  const model = await modelFolder(asked.values, context);
+  const job = await enhancedJob(asked, model, context);
   const dir = job.values["checkpoint-dir"];
   // The folder and not the name on the hub, which may come to mean other weights.
   const folder =
@@ -90,6 +95,12 @@ export async function runJob(job: Job, context: Context, resumed: RunFolder | nu
   } finally {
     await pipeline.close();
   }
+}
+
+/** The job with its prompts as they were enhanced, so that a resumed one has the same. */
+async function enhancedJob({ values, prompts, seeds }: Job, model: string, context: Context): Promise<Job> {
+  const enhanced = await enhancedPrompts(prompts, values, model, context);
+  return { values: { ...values, enhance: undefined, "enhance-model": undefined }, prompts: enhanced, seeds };
 }
 
 async function makeClips(

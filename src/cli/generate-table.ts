@@ -3,8 +3,10 @@ import { ConfigError } from "../errors.ts";
 import type { GenerateOptions } from "../pipeline/generate-options.ts";
 import { devices } from "../runtime/protocol.ts";
 import { cacheOption, parseCache } from "./cache-option.ts";
+import { enhanceOptions } from "./enhance-options.ts";
 import { sourceOptions } from "./generation-modes.ts";
 import { guidanceOptionsOf, guidanceTable } from "./guidance-options.ts";
+import { longVideoOf, longVideoOptions } from "./long-video-options.ts";
 import { loraOption } from "./lora-option.ts";
 import { modelOption } from "./model-folder.ts";
 import type { OptionTable, OptionValues } from "./options.ts";
@@ -32,6 +34,8 @@ export const generateTable = {
   ...guidanceTable,
   ...stgOptions,
   cache: cacheOption,
+  ...longVideoOptions,
+  ...enhanceOptions,
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
   parity: { kind: "flag", about: "repeat the reference's defects where the steps do not divide 1000" },
   seed: { kind: "text", value: "N[,N]", about: "seed of the noise (random); several make a clip for each" },
@@ -71,6 +75,7 @@ export function requestOf(values: GenerateValues): Omit<GenerateOptions, "prompt
     negativePrompt: values.negative,
     stg: stgOf(values),
     cache: parseCache(values.cache),
+    longVideo: longVideoOf(values),
     scheduler: values.scheduler as "ddim" | "dpm" | undefined,
     ...{ width, height, frames, steps, tiling, parity },
   };

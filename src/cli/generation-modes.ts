@@ -7,6 +7,7 @@ import type { GenerateOptions } from "../pipeline/generate-options.ts";
 import { type ImageScaling, imageScalings, imageToVideo } from "../pipeline/image-to-video.ts";
 import { inpaintVideo } from "../pipeline/inpaint-video.ts";
 import { invertVideo } from "../pipeline/invert-video.ts";
+import { chainVideo } from "../pipeline/long-video/chain-video.ts";
 import { kindsOf } from "../pipeline/mode.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import { textToVideo } from "../pipeline/text-to-video.ts";
@@ -21,6 +22,7 @@ export const sourceOptions = {
     choices: imageScalings,
     about: "how image latents are scaled (the checkpoint's own way)",
   },
+  chain: { kind: "integer", about: "with --image, clips in a row, each going on from the last frame of the one before" },
   video: { kind: "text", value: "FILE|DIR", about: "make this video, or folder of frames, anew" },
   strength: { kind: "number", about: "with --video, share of the steps to do (0.8); lower stays closer" },
   control: { kind: "text", value: "FILE|DIR", about: "follow this control video (Fun control checkpoints)" },
@@ -55,13 +57,16 @@ const inpaint: ModeOf = (pipeline, request, values) =>
 
 /** Modes by the option that calls for them. */
 const modes: { readonly [name: string]: ModeOf } = {
-  image: (pipeline, request, values) =>
-    imageToVideo(pipeline, {
+  image: (pipeline, request, values) => {
+    const options = {
       ...request,
       image: values.image!,
       imageScaling: values["image-scaling"] as ImageScaling | undefined,
       fit: values.fit as Fit | undefined,
-    }),
+    };
+    const { chain: clips } = values;
+    return clips === undefined ? imageToVideo(pipeline, options) : chainVideo(pipeline, { ...options, clips });
+  },
   video: (pipeline, request, { video, strength, fit }) =>
     videoToVideo(pipeline, { ...request, video: video!, strength, fit: fit as Fit | undefined }),
   control: (pipeline, request, { control, fit }) =>
@@ -75,6 +80,7 @@ const modes: { readonly [name: string]: ModeOf } = {
 /** Options that mean nothing without another one. */
 const companions: { readonly [name: string]: readonly string[] } = {
   "image-scaling": ["image"],
+  chain: ["image"],
   strength: ["video"],
   "image-noise": ["start-image", "end-image"],
   "save-inverted": ["invert"],
