@@ -8,6 +8,7 @@ export type { ClipSource, PictureSource } from "./media/pictures.ts";
 export type { RgbImage } from "./media/read.ts";
 export { readRecipe } from "./media/recipe.ts";
 export { createVideoWriter, type VideoWriter, type VideoWriterOptions } from "./media/write.ts";
+export { type BatchEvent, type BatchOptions, generateBatch } from "./pipeline/batch.ts";
 export type { Checkpoint } from "./pipeline/checkpoint.ts";
 export type { ClipRequest } from "./pipeline/clip-size.ts";
 export { type ControlToVideoOptions, controlToVideo } from "./pipeline/control-to-video.ts";
@@ -19,6 +20,9 @@ export { type InvertVideoOptions, invertVideo } from "./pipeline/invert-video.ts
 export { type ChainVideoOptions, chainVideo } from "./pipeline/long-video/chain-video.ts";
 export type { LongVideoOptions } from "./pipeline/long-video/long-video.ts";
 export { loadPipeline, type Pipeline } from "./pipeline/pipeline.ts";
+export { type LatentRgb, type PreviewEvent, withPreviews } from "./pipeline/preview.ts";
+export { previewMap } from "./pipeline/preview-fit.ts";
+export { readRunState, type SavedState, writeRunState } from "./pipeline/resume.ts";
 export { type SaveOptions, saveVideo } from "./pipeline/save-video.ts";
 export { type TextToVideoOptions, textToVideo } from "./pipeline/text-to-video.ts";
 export { type VideoToVideoOptions, videoToVideo } from "./pipeline/video-to-video.ts";

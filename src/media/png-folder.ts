@@ -22,7 +22,7 @@ export async function openPngFolder(
   await checkReplaceable(target);
   await mkdir(partial);
   const { [SOURCE_TAG]: digitalSourceType, ...rest } = tags;
-  const xmp =
+  const xmp: Record<string, string> =
     digitalSourceType === undefined ? {} : { "XML:com.adobe.xmp": xmpPacket({ digitalSourceType }) };
   let index = 0;
   return {
