@@ -23,7 +23,7 @@ export async function writeRunState(file: string, saved: SavedState): Promise<vo
   await writeSafetensors(file, tensors, { format: KIND, tree: JSON.stringify(tree) });
 }
 
-/** @throws ConfigError for a file that holds no state of a run, WeightsError for one that is damaged */
+/** Reads what `writeRunState` has written. @throws ConfigError for a file that holds no state of a run, WeightsError for one that is damaged */
 export async function readRunState(file: string): Promise<SavedState> {
   const { tensors, metadata } = await readHeader(file);
   const tree = metadata.format === KIND ? parseJson(Buffer.from(metadata.tree ?? "")) : { problem: "" };
