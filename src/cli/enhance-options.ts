@@ -16,7 +16,7 @@ export const enhanceOptions = {
   enhance: {
     kind: "text",
     value: "URL|on|rules",
-    about: "rewrite prompts by an OpenAI-style endpoint, the one in OPENAI_BASE_URL, or rules",
+    about: "rewrite prompts: OpenAI-style endpoint, OPENAI_BASE_URL, or rules",
   },
   "enhance-model": {
     kind: "text",

@@ -22,7 +22,10 @@ export const sourceOptions = {
     choices: imageScalings,
     about: "how image latents are scaled (the checkpoint's own way)",
   },
-  chain: { kind: "integer", about: "with --image, clips in a row, each going on from the last frame of the one before" },
+  chain: {
+    kind: "integer",
+    about: "with --image, clips in a row, each from the last frame of the one before",
+  },
   video: { kind: "text", value: "FILE|DIR", about: "make this video, or folder of frames, anew" },
   strength: { kind: "number", about: "with --video, share of the steps to do (0.8); lower stays closer" },
   control: { kind: "text", value: "FILE|DIR", about: "follow this control video (Fun control checkpoints)" },
@@ -65,7 +68,9 @@ const modes: { readonly [name: string]: ModeOf } = {
       fit: values.fit as Fit | undefined,
     };
     const { chain: clips } = values;
-    return clips === undefined ? imageToVideo(pipeline, options) : chainVideo(pipeline, { ...options, clips });
+    return clips === undefined
+      ? imageToVideo(pipeline, options)
+      : chainVideo(pipeline, { ...options, clips });
   },
   video: (pipeline, request, { video, strength, fit }) =>
     videoToVideo(pipeline, { ...request, video: video!, strength, fit: fit as Fit | undefined }),

@@ -9,7 +9,7 @@ export const longVideoOptions = {
   riflex: {
     kind: "text",
     value: "auto|K",
-    about: "lower temporal frequency K so that clips longer than trained do not repeat (RIFLEx)",
+    about: "RIFLEx: lower time frequency K so that long clips do not repeat",
   },
   window: { kind: "integer", about: "frames that the model sees at a time, 8k + 1 (all of the clip)" },
   overlap: { kind: "integer", about: "with --window, frames that neighbours share (a third)" },
