@@ -9,6 +9,8 @@ export type { RgbImage } from "./media/read.ts";
 export { readRecipe } from "./media/recipe.ts";
 export { createVideoWriter, type VideoWriter, type VideoWriterOptions } from "./media/write.ts";
 export { type BatchEvent, type BatchOptions, generateBatch } from "./pipeline/batch.ts";
+export type { CacheOptions } from "./pipeline/caches/caches.ts";
+export { readRatios, writeRatios } from "./pipeline/caches/ratios-file.ts";
 export type { Checkpoint } from "./pipeline/checkpoint.ts";
 export type { ClipRequest } from "./pipeline/clip-size.ts";
 export { type ControlToVideoOptions, controlToVideo } from "./pipeline/control-to-video.ts";

@@ -7,7 +7,7 @@ import { nearest } from "./options.ts";
 export const cacheOption = {
   kind: "text",
   value: "NAME[:N]",
-  about: "reuse features: teacache, first-block, dbcache, pab, fastercache, magcache, taylorseer",
+  about: "reuse: teacache, first-block, dbcache, pab, fastercache, magcache, taylorseer",
 } as const;
 
 type Kind = Exclude<CacheOptions["kind"], "magnitudes">;
