@@ -21,7 +21,7 @@ export async function writeRatios(file: string, { ratios, recipe }: MeasuredRati
   });
 }
 
-/** @throws ConfigError for a file that cannot be read or holds no ratios */
+/** Ratios from a file of `writeRatios`. @throws ConfigError for a file that cannot be read or holds no ratios */
 export async function readRatios(file: string): Promise<readonly number[]> {
   const bytes = await readFile(file).catch((cause) => {
     throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}`, { cause });
