@@ -5,6 +5,7 @@ import { elementwise } from "./elementwise.ts";
 import { linearAlgebra } from "./linear-algebra.ts";
 import { movement } from "./movement.ts";
 import { normalization } from "./normalization.ts";
+import { quantized } from "./quantized.ts";
 import { stop, type VjpRule } from "./rule.ts";
 
 /** From the gradient of a node's output to those of its inputs; an operator without a rule does not compile. */
@@ -17,4 +18,5 @@ export const vjp: { readonly [O in Op]: VjpRule<O> } = {
   ...linearAlgebra,
   ...normalization,
   ...attentionRules,
+  ...quantized,
 };

@@ -88,7 +88,7 @@ function correct(linear: Tensor, adapters: readonly GraphAdapter[], params: Map<
 }
 
 /** The layer whose parameter `weight` is, and the shape that the checkpoint keeps it in. */
-function storedWeight(weight: Tensor): { layer: string; shape: readonly number[] } | undefined {
+export function storedWeight(weight: Tensor): { layer: string; shape: readonly number[] } | undefined {
   const param = weight.op === "Reshape" ? weight.inputs[0] : weight;
   if (param.op !== "Param" || param.shape[0] !== weight.dim(0)) return undefined;
   const { key, shape } = attrsOf(param, "Param");

@@ -20,7 +20,7 @@ export type InferRule<O extends Op> = (inputs: readonly TensorType[], attrs: OpA
 
 export const infer: { readonly [O in Op]: InferRule<O> } = {
   Input: (_, { shape, dtype }) => ({ shape, dtype }),
-  Param: (_, { shape }) => ({ shape, dtype: "f32" }),
+  Param: (_, { shape, dtype = "f32" }) => ({ shape, dtype }),
   Constant: (_, { shape, dtype }) => ({ shape, dtype }),
   Neg: same,
   Abs: same,
@@ -134,6 +134,35 @@ export const infer: { readonly [O in Op]: InferRule<O> } = {
   Linear: ([x, weight, bias]) => {
     const [out, width] = weight.shape;
     expect(x.shape.at(-1) === width, `a linear map of width ${width} cannot take ${showShape(x.shape)}`);
+    if (bias) expect(sameShape(bias.shape, [out]), `bias must be [${out}], got ${showShape(bias.shape)}`);
+    return { ...x, shape: x.shape.with(-1, out) };
+  },
+  RowScale: ([x]) => ({ shape: x.shape.with(-1, 1), dtype: "f32" }),
+  QuantizeRows: ([x, scale]) => {
+    expect(sameShape(scale.shape, x.shape.with(-1, 1)), `rows of ${showShape(x.shape)} need a scale each`);
+    return { shape: x.shape, dtype: "u8" };
+  },
+  ByteLinear: ([rows, scale, weight, weightScale, bias]) => {
+    const [width, out] = weight.shape;
+    expect(
+      rows.dtype === "u8" && weight.dtype === "i8",
+      `a linear map of bytes takes u8 and i8, got ${rows.dtype} and ${weight.dtype}`,
+    );
+    expect(
+      rows.shape.at(-1) === width,
+      `a linear map of width ${width} cannot take ${showShape(rows.shape)}`,
+    );
+    for (const row of [weightScale, ...(bias ? [bias] : [])])
+      expect(sameShape(row.shape, [out]), `scale and bias must be [${out}], got ${showShape(row.shape)}`);
+    return { shape: rows.shape.with(-1, out), dtype: scale.dtype };
+  },
+  BlockLinear: ([x, weight, scales, bias], { bits, block }) => {
+    const blocks = Math.ceil(x.shape.at(-1)! / block);
+    const [out] = weight.shape;
+    expect(
+      sameShape(weight.shape, [out, blocks, (block * bits) / 8]) && sameShape(scales.shape, [out, blocks]),
+      `${bits}-bit blocks of ${block} for ${showShape(x.shape)} cannot be ${showShape(weight.shape)} with scales ${showShape(scales.shape)}`,
+    );
     if (bias) expect(sameShape(bias.shape, [out]), `bias must be [${out}], got ${showShape(bias.shape)}`);
     return { ...x, shape: x.shape.with(-1, out) };
   },

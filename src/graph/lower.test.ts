@@ -1,13 +1,15 @@
 /** @file Every operator through the real engine, against plain TypeScript or stored results of PyTorch. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { elementwise } from "../../test/helpers/elementwise-cases.ts";
-import { bool, counting, f32, i32, i64, numbers } from "../../test/helpers/host-tensor.ts";
+import { bool, counting, f32, i8, i32, i64, numbers, u8 } from "../../test/helpers/host-tensor.ts";
 import { type CaseTable, computed, feedsParam, fromTorch, given } from "../../test/helpers/op-case.ts";
 import { runGraph } from "../../test/helpers/run-graph.ts";
 import { Engine } from "../runtime/engine.ts";
 import * as ops from "./functions.ts";
 import type { Op } from "./ops.ts";
-import { constant, input, toposort } from "./tensor.ts";
+import { constant, emit, input, type Tensor, toposort } from "./tensor.ts";
+
+const byteLinear = (...inputs: Tensor[]) => emit("ByteLinear", inputs, { range: "balanced" });
 
 /** One entry per operator: an operator without a case does not compile. */
 const cases: CaseTable<Op> = {
@@ -214,6 +216,49 @@ const cases: CaseTable<Op> = {
     fromTorch("linear", ops.linearMap),
     fromTorch("linear rank 2", ops.linearMap),
     computed("of a vector", [f32([2], [1, 2]), f32([1, 2], [3, 4])], ops.linearMap, [1], [11]),
+  ],
+  RowScale: [
+    computed(
+      "reaches the outermost value of each row",
+      [f32([3, 2], [127, -1, 3, -256, 0, 0])],
+      (x) => emit("RowScale", [x], { range: "balanced" }),
+      [3, 1],
+      [1, 2, 1e-30],
+    ),
+  ],
+  QuantizeRows: [
+    computed(
+      "puts zero where the range says",
+      [f32([2, 3], [0, 239, -16, 0, 478, -32]), f32([2, 1], [1, 2])],
+      (x, scale) => emit("QuantizeRows", [x, scale], { range: "positive" }),
+      [2, 3],
+      [16, 255, 0, 16, 255, 0],
+    ),
+  ],
+  ByteLinear: [
+    computed(
+      "scales rows and outputs",
+      [u8([1, 2], [129, 126]), f32([1, 1], [0.5]), i8([2, 2], [1, 2, 3, 4]), f32([2], [1, 10])],
+      byteLinear,
+      [1, 2],
+      [-2.5, -30],
+    ),
+  ],
+  BlockLinear: [
+    computed(
+      "of 4 bits, lower ones first",
+      [f32([1, 16], Array(16).fill(1)), u8([1, 1, 8], Array(8).fill(0x9a)), f32([1, 1], [0.5])],
+      (x, weight, scales) => emit("BlockLinear", [x, weight, scales], { bits: 4, block: 16 }),
+      [1, 1],
+      [12],
+    ),
+    computed(
+      "of 8 bits, the last block not full",
+      [f32([1, 17], Array(17).fill(1)), u8([1, 2, 16], Array(32).fill(130)), f32([1, 2], [0.5, 3])],
+      (x, weight, scales) => emit("BlockLinear", [x, weight, scales], { bits: 8, block: 16 }),
+      [1, 1],
+      [22],
+    ),
   ],
   Conv: [
     fromTorch("conv 1d", (x, w, b) => ops.conv(x, w, b)),

@@ -1,5 +1,6 @@
 /** @file How every operator is written in ONNX. */
 import { dtypes } from "./dtype.ts";
+import { quantizedRules } from "./lower-quantized.ts";
 import type { OnnxWriter } from "./onnx.ts";
 import type { Op, OpAttrs, Window } from "./ops.ts";
 import { sameShape, sizeOf } from "./shape.ts";
@@ -93,6 +94,7 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
         )
       : w.node("MatMul", operands(w, node)),
   Linear: lowerLinear,
+  ...quantizedRules,
   Conv: lowerConv,
   ConvTranspose: (w, node, { outputPadding, ...window }) =>
     w.node("ConvTranspose", operands(w, node), {

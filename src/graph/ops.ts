@@ -14,11 +14,18 @@ export type Window = {
   readonly groups: number;
 };
 
+/**
+ * Where zero lies among the 256 values of a byte: in the middle, or a sixteenth from the lower end for values that are
+ * hardly ever negative, as those behind a GELU.
+ */
+export type ByteRange = "balanced" | "positive";
+
 /** Attributes by operator. Inputs are named in `infer.ts`, where their shapes are checked. */
 export type OpAttrs = {
   // Leaves
   Input: { readonly name: string; readonly shape: Shape; readonly dtype: DType };
-  Param: { readonly key: string; readonly shape: Shape };
+  /** Float32 unless another type is named. */
+  Param: { readonly key: string; readonly shape: Shape; readonly dtype?: DType };
   Constant: { readonly data: HostArray; readonly shape: Shape; readonly dtype: DType };
   // Elementwise, one operand
   Neg: None;
@@ -77,6 +84,11 @@ export type OpAttrs = {
   // Linear algebra
   MatMul: { readonly transA: boolean; readonly transB: boolean };
   Linear: None;
+  // Quantised linear maps, see quantize.ts
+  RowScale: { readonly range: ByteRange };
+  QuantizeRows: { readonly range: ByteRange };
+  ByteLinear: { readonly range: ByteRange };
+  BlockLinear: { readonly bits: 4 | 8; readonly block: number };
   /** With `block` above 1, values lie in memory as [N, C / block, H, W, block] and kernels accordingly. */
   Conv: Window & { readonly block: number };
   ConvTranspose: Window & { readonly outputPadding: readonly number[] };

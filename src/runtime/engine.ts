@@ -60,11 +60,15 @@ export class Engine {
   async load(
     label: string,
     model: OnnxModel,
-    { weightsFolder, arena = false }: { weightsFolder?: string; arena?: boolean } = {},
+    {
+      weightsFolder,
+      arena = false,
+      prepack = false,
+    }: { weightsFolder?: string; arena?: boolean; prepack?: boolean } = {},
   ): Promise<Session> {
     const { bytes, needs } = model;
     const opening = this.openDevice();
-    const loading = this.call("load", { label, bytes, needs, weightsFolder, arena });
+    const loading = this.call("load", { label, bytes, needs, weightsFolder, arena, prepack });
     const refused = (error: Error) => {
       throw new SessionError(`the engine refused ${label}: ${error.message}`, { cause: error });
     };

@@ -13,7 +13,13 @@ export type MappedWeights = {
   readonly storage: (key: string) => ParamStorage | undefined;
 };
 
-const storedTypes: Readonly<Record<string, DType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
+const storedTypes: Readonly<Record<string, DType>> = {
+  F32: "f32",
+  F16: "f16",
+  BF16: "bf16",
+  I8: "i8",
+  U8: "u8",
+};
 
 /** Shapes of every parameter that some segments declare, by checkpoint key. */
 export function declaredShapes(segments: readonly Segment[]): Map<string, Shape> {

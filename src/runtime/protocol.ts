@@ -28,6 +28,8 @@ export type LoadRequest = {
   readonly needs: OnnxModel["needs"];
   /** Whether the session keeps what its operators free until it is unloaded, see `PoolOptions.once`. */
   readonly arena: boolean;
+  /** See `OnnxOptions.prepack`. */
+  readonly prepack: boolean;
 };
 
 export type RunRequest = {

@@ -1,6 +1,7 @@
 /** @file Segments of one model, made ready when first run and kept for the next run. */
 import { type OnnxModel, toOnnx } from "../graph/onnx.ts";
 import type { Segment } from "../graph/segment.ts";
+import { hasNarrowBytes } from "./byte-products.ts";
 import type { Engine, Session, Value } from "./engine.ts";
 import type { MappedWeights } from "./mapped-weights.ts";
 import type { HostTensor, ResidentRef } from "./protocol.ts";
@@ -70,14 +71,21 @@ export class SegmentPool {
 
   private async load(segment: Segment): Promise<Session> {
     const portable = this.engine.settings.device !== "cpu";
-    const options = { storage: this.weights.storage, portable };
+    const prepack = isQuantized(segment);
+    const narrowBytes = prepack && !portable && (await hasNarrowBytes(this.engine));
+    const options = { storage: this.weights.storage, portable, prepack, narrowBytes };
     const model = this.models.get(segment) ?? toOnnx(segment.outputs, options);
     this.models.set(segment, model);
     const session = await this.engine.load(segment.name, model, {
       weightsFolder: this.weights.folder,
       arena: this.options.once,
+      prepack,
     });
     this.sessions.set(segment, session);
     return session;
   }
+}
+
+function isQuantized({ params }: Segment): boolean {
+  return [...params.values()].some(({ dtype }) => dtype === "i8" || dtype === "u8");
 }

@@ -4,12 +4,12 @@ import type { OpenDevice } from "./device.ts";
 import type { Device, EngineSettings, LoadRequest } from "./protocol.ts";
 
 /**
- * Options for a session among many: mapped weights stay mapped, idle threads sleep. Graphs arrive in their final form, and
- * the engine's own rewriting would widen mapped weights at load time, so it is off.
+ * Options for a session among many: mapped weights stay mapped unless they are to be reordered, idle threads sleep.
+ * Graphs arrive in their final form, and the engine's own rewriting would widen mapped weights at load time, so it is off.
  */
 export function sessionOptions(
   { device, threads }: EngineSettings,
-  { label, weightsFolder, needs, arena }: LoadRequest,
+  { label, weightsFolder, needs, arena, prepack }: LoadRequest,
   { lacks }: OpenDevice,
 ): InferenceSession.SessionOptions {
   const folder = weightsFolder ? { model_external_initializers_file_folder_path: weightsFolder } : {};
@@ -25,7 +25,9 @@ export function sessionOptions(
     enableMemPattern: false,
     logSeverityLevel: 4,
     logId: label,
-    extra: { session: { disable_prepacking: "1", intra_op: { allow_spinning: "0" }, ...folder } },
+    extra: {
+      session: { disable_prepacking: prepack ? "0" : "1", intra_op: { allow_spinning: "0" }, ...folder },
+    },
   };
 }
 

@@ -3,6 +3,7 @@ import { WeightsError } from "../errors.ts";
 import type { WeightSet } from "./checkpoint.ts";
 import type { StoredDType } from "./dtype.ts";
 import { show } from "./file.ts";
+import { quantizedDType } from "./quantize/format.ts";
 import type { StoredTensor } from "./safetensors.ts";
 
 /** What may differ between a model and its checkpoint. */
@@ -25,7 +26,7 @@ export type KeyComparison = {
   readonly missing: readonly string[];
   readonly unexpected: readonly string[];
   readonly misshapen: readonly string[];
-  /** Parameters that are stored as something else than F32, F16 or BF16. */
+  /** Parameters that are stored as something else than F32, F16 or BF16, or than what quantised ones must be. */
   readonly mistyped: readonly string[];
 };
 
@@ -96,7 +97,10 @@ function describeShapes(
 
 function describeDTypes(matched: ReadonlyMap<string, StoredTensor>): string[] {
   return [...matched]
-    .filter(([, { dtype }]) => !parameterDTypes.includes(dtype))
+    .filter(([name, { dtype }]) => {
+      const quantized = quantizedDType(name);
+      return quantized === undefined ? !parameterDTypes.includes(dtype) : dtype !== quantized;
+    })
     .map(([name, { dtype }]) => `${show(name)} is ${dtype}`);
 }
 

@@ -3,6 +3,8 @@ import { CancelledError, WeightsError } from "../../errors.ts";
 import { bf16ToFloats, f16ToFloats, floatsToBf16, floatsToF16 } from "../cast.ts";
 import type { StoredDType } from "../dtype.ts";
 import { readExactly, show, withFile } from "../file.ts";
+import { isQuantizable, type Quantization, quantizedLayouts } from "../quantize/format.ts";
+import { roundMatrix } from "../quantize/round.ts";
 import { openSafetensorsWriter, type SafetensorsWriter } from "../write.ts";
 import type { PlannedTensor } from "./plan.ts";
 
@@ -18,6 +20,8 @@ export type WriteOptions = {
   readonly metadata?: Readonly<Record<string, string>>;
   /** The change that a tensor gets on its way, by its name in the result. */
   readonly editOf?: (name: string) => Promise<EditRows | undefined>;
+  /** What its matrices are quantised to, see quantize/format.ts; they stay as they are unless given. */
+  readonly quantization?: Quantization;
   readonly signal?: AbortSignal;
   /** Given what discards the file that is being written, for a process that has to end. */
   readonly onOpen?: (abort: () => Promise<void>) => void;
@@ -50,16 +54,22 @@ export async function writePlan(
   tensors: readonly PlannedTensor[],
   options: WriteOptions = {},
 ): Promise<void> {
-  const { dtype, metadata = { format: "pt" }, editOf, signal, onOpen, onTensor } = options;
+  const { dtype, metadata = { format: "pt" }, editOf, quantization, signal, onOpen, onTensor } = options;
   const target = (tensor: PlannedTensor) => (dtype && toFloats[tensor.dtype] ? dtype : tensor.dtype);
-  const layout = tensors.map((tensor) => ({ ...tensor, dtype: target(tensor) }));
+  const layout = tensors.flatMap((tensor) =>
+    quantization && isQuantizable(tensor)
+      ? quantizedLayouts(tensor, quantization)
+      : [{ ...tensor, dtype: target(tensor) }],
+  );
   const writer = await openSafetensorsWriter(file, layout, metadata);
   onOpen?.(() => writer.abort());
   try {
     for (const [i, tensor] of tensors.entries()) {
       if (signal?.aborted)
         throw new CancelledError(`stopped before ${file} was complete; nothing is left of it`);
-      await writeTensor(writer, tensor, target(tensor), await editOf?.(tensor.name));
+      const edit = await editOf?.(tensor.name);
+      if (quantization && isQuantizable(tensor)) await writeQuantized(writer, tensor, quantization, edit);
+      else await writeTensor(writer, tensor, target(tensor), edit);
       onTensor?.(i + 1, tensors.length);
     }
   } catch (error) {
@@ -87,6 +97,31 @@ async function writeTensor(
     }
     done += piece.byteLength;
   }
+}
+
+/** One matrix at a time is in memory: its scales come from whole rows, and its bytes may lie by columns. */
+async function writeQuantized(
+  writer: SafetensorsWriter,
+  tensor: PlannedTensor,
+  quantization: Quantization,
+  edit: EditRows | undefined,
+): Promise<void> {
+  const [out, width] = tensor.shape;
+  const values = new Float32Array(out * width);
+  const bytes = tensor.pieces.reduce((sum, { start, end }) => sum + end - start, 0);
+  let done = 0;
+  for await (const piece of readPieces(tensor, bytes / out)) {
+    const part = widen(tensor, piece);
+    edit?.(part, done / width);
+    values.set(part, done);
+    done += part.length;
+  }
+  const bad = values.find((value) => !Number.isFinite(value));
+  if (bad !== undefined)
+    throw new WeightsError(`tensor ${show(tensor.name)} holds ${bad}, which cannot be quantised`);
+  const { weight, scale } = roundMatrix(values, out, quantization);
+  await writer.append(weight);
+  await writer.append(scale);
 }
 
 /** The data of a tensor in order, in pieces of whole rows. */
