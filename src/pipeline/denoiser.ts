@@ -8,6 +8,11 @@ import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { LatentSize } from "../models/transformer/grid.ts";
 import { type Positions, positionsFor } from "../models/transformer/positions/positions.ts";
 import type { Riflex } from "../models/transformer/positions/riflex.ts";
+import {
+  type LayerFormats,
+  quantizeSplitBlock,
+  quantizeTransformer,
+} from "../models/transformer/quantized.ts";
 import { type SplitBlock, splitBlock } from "../models/transformer/split-block.ts";
 import { timestepFeatures } from "../models/transformer/timestep.ts";
 import {
@@ -24,6 +29,7 @@ import { SegmentPool } from "../runtime/segment-pool.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
 import { type BlockWalk, blockRunner, type ResidentStreams, throughAll } from "./block-runner.ts";
 import { adaptersOf } from "./lora.ts";
+import { formatsOf } from "./precision.ts";
 import type { RunHooks } from "./run-hooks.ts";
 
 export type DenoiserCall = LatentSize & {
@@ -64,6 +70,7 @@ export class Denoiser {
   private readonly call: TransformerCall;
   private readonly segments: TransformerSegments;
   private readonly adapters: readonly TransformerAdapter[];
+  private readonly formats: LayerFormats;
   /** Blocks in two, for those who ask for their attention. */
   private readonly split = new Map<number, SplitBlock>();
   private readonly pool: SegmentPool;
@@ -77,7 +84,9 @@ export class Denoiser {
     this.positions = positionsFor(config, call, call.textLength, call.riflex);
     this.call = { ...call, added: this.positions.added.kind };
     this.adapters = adaptersOf(weights, call.loraScale);
-    this.segments = adaptTransformer(transformerSegments(config, this.call), this.adapters);
+    this.formats = formatsOf(weights);
+    const adapted = adaptTransformer(transformerSegments(config, this.call), this.adapters);
+    this.segments = quantizeTransformer(adapted, this.formats);
     const { embed, blocks, head } = this.segments;
     const declared = declaredShapes([embed, ...blocks, head]);
     this.pool = new SegmentPool(
@@ -111,7 +120,8 @@ export class Denoiser {
   /** The conditioning vectors `[values, timeDim]` of timesteps, without anything else. */
   async conditioning({ timestep, ofs }: Pick<DenoiserInputs, "timestep" | "ofs">): Promise<HostTensor> {
     const plain = conditioningSegment(this.config, timestep.length);
-    const { embed: segment } = adaptTransformer({ embed: plain, blocks: [], head: plain }, this.adapters);
+    const adapted = adaptTransformer({ embed: plain, blocks: [], head: plain }, this.adapters);
+    const { embed: segment } = quantizeTransformer(adapted, this.formats);
     const { emb } = await this.pool.run(segment, this.features({ timestep, ofs }));
     return this.pool.download(emb);
   }
@@ -148,7 +158,8 @@ export class Denoiser {
   private splitAt(index: number): SplitBlock {
     const known = this.split.get(index);
     if (known) return known;
-    const split = adaptSplitBlock(splitBlock(this.config, this.call, index), this.adapters);
+    const adapted = adaptSplitBlock(splitBlock(this.config, this.call, index), this.adapters);
+    const split = quantizeSplitBlock(adapted, this.formats);
     this.split.set(index, split);
     return split;
   }

@@ -4,6 +4,7 @@ import { ConfigError } from "../errors.ts";
 import { adapterParams, type TransformerAdapter } from "../models/transformer/adapters.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
 import { checkAdapter, type LoraAdapter, readLora } from "../weights/lora/adapter.ts";
+import { shapesInFloat } from "../weights/quantize/format.ts";
 import type { StoredTensor } from "../weights/safetensors.ts";
 
 /** A LoRA to be used, and how strongly. */
@@ -28,7 +29,7 @@ type AdaptedWeights = WeightSet & {
  */
 export async function withLoras(weights: WeightSet, loras: readonly LoraRequest[]): Promise<WeightSet> {
   if (loras.length === 0) return weights;
-  const shapes = new Map([...weights.tensors].map(([key, { shape }]) => [key, shape]));
+  const shapes = shapesInFloat(weights.tensors);
   const tensors = new Map(weights.tensors);
   const realPaths = new Map(weights.realPaths);
   const adapters: TransformerAdapter[] = [];

@@ -1,8 +1,10 @@
 /** @file A checkpoint with an engine: what every mode of generation starts from. */
 import type { T5Tokenizer } from "../models/t5/tokenizer/tokenizer.ts";
 import { Engine, type EngineOptions } from "../runtime/engine.ts";
+import type { QuantizeHooks } from "../weights/quantize/on-load.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { type LoraRequest, withLoras } from "./lora.ts";
+import { type Precision, requirePrecision, weightsIn } from "./precision.ts";
 import { loadTokenizer } from "./prompt.ts";
 
 /** An opened checkpoint. Its weights are mapped when a stage needs them; nothing large is in memory between stages. */
@@ -17,20 +19,26 @@ export type Pipeline = {
 export type PipelineOptions = EngineOptions & {
   /** LoRAs to lie on the transformer; several add up. */
   readonly loras?: readonly LoraRequest[];
+  /** Arithmetic of the transformer; as its weights are stored unless given. */
+  readonly precision?: Precision;
+  /** For the time it takes to quantise weights that are not stored so. */
+  readonly quantizing?: QuantizeHooks;
 };
 
 /**
  * Opens a checkpoint folder in the official layout.
  * @param folder holds `model_index.json` and one folder for each component
- * @param options device ("cpu", "webgpu", "cuda"), threads, and LoRAs
+ * @param options device ("cpu", "webgpu", "cuda"), threads, LoRAs, and precision
  * @throws ConfigError, WeightsError
  */
 export async function loadPipeline(
   folder: string,
-  { loras = [], ...options }: PipelineOptions = {},
+  { loras = [], precision, quantizing, ...options }: PipelineOptions = {},
 ): Promise<Pipeline> {
+  requirePrecision(precision, options.device);
   const opened = await openCheckpoint(folder);
-  const weights = await withLoras(opened.transformer.weights, loras);
+  const quantized = await weightsIn(precision, opened.transformer.weights, quantizing);
+  const weights = await withLoras(quantized, loras);
   const checkpoint = { ...opened, transformer: { ...opened.transformer, weights } };
   const tokenizer = await loadTokenizer(folder);
   const engine = new Engine(options);

@@ -5,6 +5,7 @@ import type { PipelineEvent } from "./events.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
 import { guidanceRecipe } from "./guidance-options.ts";
 import { lorasOf } from "./lora.ts";
+import { storedPrecision } from "./precision.ts";
 import { version } from "./version.ts";
 
 /** A JSON object; which fields it has depends on how the clip was made. */
@@ -30,6 +31,7 @@ export function startOf(
 }
 
 function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
+  const precision = storedPrecision(checkpoint.transformer.weights);
   const loras = lorasOf(checkpoint.transformer.weights, options.loraScale);
   return {
     software: "cogvideox",
@@ -43,6 +45,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     ...guidanceRecipe(options),
     ...(options.stg ? { stg: options.stg } : {}),
     ...(loras.length > 0 ? { loras } : {}),
+    ...(precision === "fp32" ? {} : { precision }),
     ...(options.cache ? { cache: options.cache } : {}),
     ...(options.longVideo ? { longVideo: options.longVideo } : {}),
     tiling: options.tiling ?? false,

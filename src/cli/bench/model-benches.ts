@@ -9,12 +9,14 @@ import { parseVaeConfig } from "../../models/vae/config.ts";
 import { openComponent } from "../../pipeline/checkpoint.ts";
 import { type ClipSize, clipSize, latentSize } from "../../pipeline/clip-size.ts";
 import { Denoiser } from "../../pipeline/denoiser.ts";
+import { type Precision, weightsIn } from "../../pipeline/precision.ts";
 import { TextEncoder } from "../../pipeline/text-encoder.ts";
 import { VideoDecoder } from "../../pipeline/video-decoder.ts";
 import { VideoEncoder } from "../../pipeline/video-encoder.ts";
 import type { Engine } from "../../runtime/engine.ts";
 import type { HostTensor } from "../../runtime/protocol.ts";
 import type { Context } from "../command.ts";
+import { quantizeHooks } from "../precision-option.ts";
 import { gflops, type Measurement, measure } from "./measure.ts";
 import { t5Xxl, transformer2b, vae } from "./official-configs.ts";
 import { withRandomCheckpoint } from "./random-checkpoint.ts";
@@ -23,6 +25,7 @@ import { withRandomCheckpoint } from "./random-checkpoint.ts";
 export type BenchRequest = Partial<ClipSize> & {
   readonly layers?: number;
   readonly runs?: number;
+  readonly precision: Precision;
   readonly mode: "decode" | "encode";
   readonly engine: Engine;
   readonly context: Context;
@@ -31,7 +34,7 @@ export type BenchRequest = Partial<ClipSize> & {
 /** One line of results; `gflops` is null where operations are not counted. */
 export type BenchResult = Measurement & {
   readonly what: string;
-  readonly precision: "fp32";
+  readonly precision: Precision;
   readonly layers: number | null;
   readonly tokens: number | null;
   readonly gflops: number | null;
@@ -41,10 +44,11 @@ const TEXT_TOKENS = 226;
 
 /** The transformer of CogVideoX-2B's width with `layers` (6) blocks, one sample: 4,276 tokens at 720x480, 9 frames. */
 export async function benchTransformer(request: BenchRequest): Promise<BenchResult> {
-  const { layers = 6, runs = 3, engine, context, width, height, frames = 9 } = request;
+  const { layers = 6, runs = 3, engine, context, width, height, frames = 9, precision } = request;
   const json = { ...transformer2b, num_layers: requireCount("--layers", layers) };
   return withRandomCheckpoint({ transformer: json }, context, async (folder) => {
-    const { config, weights } = await openComponent(folder, "transformer", parseTransformerConfig);
+    const { config, weights: stored } = await openComponent(folder, "transformer", parseTransformerConfig);
+    const weights = await weightsIn(precision, stored, { ...quantizeHooks(context), cache: folder });
     const size = latentSize(config, clipSize(config, { width, height, frames }));
     const tokens = TEXT_TOKENS + tokensOf(gridOf(config, size));
     const denoiser = new Denoiser(engine, config, weights, { ...size, batch: 1, textLength: TEXT_TOKENS });
@@ -56,7 +60,7 @@ export async function benchTransformer(request: BenchRequest): Promise<BenchResu
     const measured = await measure(runs, () => denoiser.predict(inputs, context));
     await denoiser.close();
     const operations = layers * (24 * config.width ** 2 * tokens + 4 * tokens ** 2 * config.width);
-    return result("dit", measured, { layers, tokens, operations });
+    return { ...result("dit", measured, { layers, tokens, operations }), precision };
   });
 }
 

@@ -48,7 +48,9 @@ export const bench = command({
     const runs = values.runs === undefined ? undefined : requireCount("--runs", values.runs);
     const precision = precisionOf(values) ?? "fp32";
     if (precision !== "fp32" && what !== "dit")
-      throw new ConfigError(`--precision ${precision} is for the transformer alone; leave it out for ${what}`);
+      throw new ConfigError(
+        `--precision ${precision} is for the transformer alone; leave it out for ${what}`,
+      );
     const engine = new Engine(engineOptions(values));
     try {
       const request = {

@@ -11,6 +11,7 @@ import { checkAdapter, readLora } from "../../weights/lora/adapter.ts";
 import { fuseInto, type ScaledAdapter } from "../../weights/lora/fuse.ts";
 import { planLora } from "../../weights/lora/plan.ts";
 import { loraFileName } from "../../weights/lora/write.ts";
+import { type Quantization, quantizations } from "../../weights/quantize/format.ts";
 import { type Context, command } from "../command.ts";
 import { loraOption, parseLoras } from "../lora-option.ts";
 import { byteSize, count } from "../numbers.ts";
@@ -22,6 +23,11 @@ const options = {
   to: { kind: "text", choices: layouts, about: "names and shapes of the result (diffusers)" },
   component: { kind: "text", choices: components, about: "what is in the file (told from its names)" },
   dtype: { kind: "text", choices: Object.keys(dtypes), about: "number format of the result (as it is)" },
+  quantize: {
+    kind: "text",
+    choices: quantizations,
+    about: "store the matrices of a transformer's blocks in 8 or 4 bits, for generate to map",
+  },
   "fuse-lora": { ...loraOption, about: "LoRA to add to the weights; scale -1 takes it away; several add up" },
   alpha: { kind: "number", about: "alpha of a LoRA (what its file says, else the rank, or 1 from SAT)" },
   "dry-run": { kind: "flag", about: "write nothing; list what fits and what does not" },
@@ -60,10 +66,15 @@ async function openJob(input: string, values: Values): Promise<Job> {
   const source = await openSource(input, asked);
   const { component, layout } = recognize(source, asked);
   if (component === "lora") {
+    if (values.quantize) throw new ConfigError("--quantize is for a transformer, and this is a LoRA");
     if (values["fuse-lora"]) throw new ConfigError("--fuse-lora adds to a transformer, and this is a LoRA");
     return { source, loras: [], ...planLora(await readLora(input, { alpha: values.alpha }), layout, to) };
   }
   const plan = planConversion(source.tensors, component, layout, to);
+  if (values.quantize && (component !== "transformer" || to !== "diffusers"))
+    throw new ConfigError(
+      `--quantize is for a transformer in the layout of diffusers, not for a ${component} in that of ${to}`,
+    );
   return { source, plan, loras: await openLoras(values, plan) };
 }
 
@@ -188,6 +199,8 @@ async function write(
   await writePlan(file, plan.tensors, {
     dtype: values.dtype === undefined ? undefined : dtypes[values.dtype],
     metadata,
+    // The option's choices are the quantisations.
+    quantization: values.quantize as Quantization | undefined,
     editOf: (name) => fuseInto(name, loras),
     signal,
     onOpen: (abort) => void cleanups.add(abort),

@@ -1,0 +1,39 @@
+/** @file The option --precision: the arithmetic of the transformer. */
+import { type Precision, precisions, requirePrecision } from "../pipeline/precision.ts";
+import type { Device } from "../runtime/protocol.ts";
+import type { QuantizeHooks } from "../weights/quantize/on-load.ts";
+import type { Context } from "./command.ts";
+
+/** What the help says of an option that takes a precision. */
+export const precisionOption = {
+  kind: "text",
+  choices: precisions,
+  about: "arithmetic of the transformer (as its weights are stored); int8 and w8, w4 quantise them once",
+} as const;
+
+/** The precision that was asked for. @throws ConfigError where the device does not have it */
+export function precisionOf({
+  precision,
+  device,
+}: {
+  readonly precision?: string;
+  readonly device?: string;
+}): Precision | undefined {
+  // The options' choices are the precisions and the devices.
+  const asked = precision as Precision | undefined;
+  requirePrecision(asked, device as Device | undefined);
+  return asked;
+}
+
+/** Tells of weights that are being quantised, and leaves no half of a file when the process has to end. */
+export function quantizeHooks({
+  terminal,
+  signal,
+  cleanups,
+}: Pick<Context, "terminal" | "signal" | "cleanups">): QuantizeHooks {
+  return {
+    signal,
+    onOpen: (abort) => void cleanups.add(abort),
+    onTensor: (done, total) => terminal.progress(`quantising matrix ${done}/${total}`),
+  };
+}
