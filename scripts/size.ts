@@ -3,15 +3,16 @@ import { functionsOf, layerOf, sourceFiles } from "./source-files.ts";
 
 /** Lines without tests that each folder of src/ may have. Raise one when a feature needs it, not when a file got long. */
 const budgets: Readonly<Record<string, number>> = {
-  graph: 2000,
-  autodiff: 1200,
+  graph: 2400,
+  autodiff: 1300,
   nn: 500,
   models: 4200,
-  weights: 3300,
+  weights: 3800,
   diffusion: 2000,
   runtime: 1300,
   media: 2400,
-  pipeline: 5000,
+  pipeline: 5600,
+  enhance: 800,
   data: 3000,
   train: 9500,
   hub: 1900,
