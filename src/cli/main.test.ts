@@ -43,15 +43,16 @@ test("the help of a command shows its usage and its options", () => {
     Usage: cogvideox forward MODEL [options]
 
     Options:
-          --model DIR|ID            checkpoint folder, or a model on the hub: owner/name or owner/name@revision
-          --inputs FILE             safetensors file with the model's inputs
-      -o, --output FILE             safetensors file to write
-          --prompt TEXT             text-encoder: a prompt instead of input_ids
-          --tiling                  vae-encode, vae-decode: work in overlapping tiles
-          --device cpu|webgpu|cuda  where to compute (cpu)
-          --threads N               threads for one operator (all cores)
-          --json                    print one JSON object a line on stdout
-      -h, --help                    show this help"
+          --model DIR|ID                    checkpoint folder, or a model on the hub: owner/name or owner/name@revision
+          --inputs FILE                     safetensors file with the model's inputs
+      -o, --output FILE                     safetensors file to write
+          --prompt TEXT                     text-encoder: a prompt instead of input_ids
+          --tiling                          vae-encode, vae-decode: work in overlapping tiles
+          --precision fp32|fp16|int8|w8|w4  arithmetic of the transformer; int8, w8 and w4 quantise it once
+          --device cpu|webgpu|cuda          where to compute (cpu)
+          --threads N                       threads for one operator (all cores)
+          --json                            print one JSON object a line on stdout
+      -h, --help                            show this help"
   `);
 });
 
