@@ -49,9 +49,9 @@ describe("initialWeights", () => {
     ["patch_embed.proj.weight", [136, 16, 2, 2], 0.1],
     ["patch_embed.text_proj.weight", [100, 100], 0.1],
     ["time_embedding.linear_1.weight", [100, 100], 0.1],
-    ["encoder.conv_in.conv.weight", [128, 3, 3, 3, 3], 1 / Math.sqrt(243)],
-    ["decoder.up_blocks.0.upsamplers.0.conv.weight", [32, 32, 3, 3], 1 / Math.sqrt(864)],
-    ["encoder.down_blocks.1.resnets.0.conv_shortcut.weight", [64, 48, 1, 1, 1], 1 / 12],
+    ["encoder.conv_in.conv.weight", [128, 3, 3, 3, 3], 1 / 9],
+    ["decoder.up_blocks.0.upsamplers.0.conv.weight", [32, 32, 3, 3], 1 / Math.sqrt(288)],
+    ["encoder.down_blocks.1.resnets.0.conv_shortcut.weight", [64, 48, 1, 1, 1], 1 / Math.sqrt(48)],
     ["decoder.mid_block.resnets.0.norm2.conv_y.conv.weight", [256, 16, 1, 1, 1], 0.02],
   ])("draws %s %j with deviation %d", (key, shape, expected) => {
     expect(Math.abs(deviation(start(key, shape)) / expected - 1)).toBeLessThan(0.06);
