@@ -1,8 +1,8 @@
 /** @file Low-rank adapters: a rewrite that lets linear maps of a graph add a correction B A x of their own. */
 import { linearMap } from "./functions.ts";
-import { simplify } from "./rewrite.ts";
+import { rewrite, simplify } from "./rewrite.ts";
 import type { Segment } from "./segment.ts";
-import { attrsOf, emit, Tensor, toposort, withScope } from "./tensor.ts";
+import { attrsOf, emit, type Tensor } from "./tensor.ts";
 
 /** One adapter. The parameters it brings are `<layer>.lora_A[.<name>].weight` and `<layer>.lora_B[.<name>].weight`. */
 export type GraphAdapter = {
@@ -41,20 +41,8 @@ export function withAdapters<K extends string>(
   adapters: readonly GraphAdapter[],
 ): Adapted<K> {
   const params = new Map<string, Tensor>();
-  const replaced = new Map<Tensor, Tensor>();
-  for (const node of toposort(Object.values(outputs))) {
-    const inputs = node.inputs.map((x) => replaced.get(x) ?? x);
-    const isSame = inputs.every((x, i) => x === node.inputs[i]);
-    replaced.set(
-      node,
-      withScope(node.path, () => {
-        const rebuilt = isSame ? node : new Tensor(node.op, inputs, node.attrs, node);
-        return node.op === "Linear" ? correct(rebuilt, adapters, params) : rebuilt;
-      }),
-    );
-  }
-  const entries = Object.entries<Tensor>(outputs).map(([name, x]) => [name, replaced.get(x) ?? x]);
-  return { outputs: Object.fromEntries(entries) as Record<K, Tensor>, params };
+  const adapted = rewrite(outputs, (node) => (node.op === "Linear" ? correct(node, adapters, params) : node));
+  return { outputs: adapted, params };
 }
 
 /** A segment with adapters; the segment itself where they touch none of its layers. */

@@ -1,9 +1,9 @@
 /** @file Quantised linear maps: a rewrite that computes linear maps of a segment from weights of 8 or 4 bits. */
 import { storedWeight } from "./adapters.ts";
 import type { ByteRange } from "./ops.ts";
-import { simplify } from "./rewrite.ts";
+import { rewrite, simplify } from "./rewrite.ts";
 import type { Segment } from "./segment.ts";
-import { emit, Tensor, toposort, withScope } from "./tensor.ts";
+import { emit, type Tensor } from "./tensor.ts";
 
 /** How a layer's weights are stored, and the keys of the parameters that then stand for `<layer>.weight`. */
 export type LinearFormat = {
@@ -38,21 +38,12 @@ export function quantizeLinears<I extends string, O extends string>(
   which: (layer: string) => LinearFormat | undefined,
 ): Segment<I, O> {
   const params = new Map(segment.params);
-  const replaced = new Map<Tensor, Tensor>();
-  for (const node of toposort(Object.values(segment.outputs))) {
-    const inputs = node.inputs.map((x) => replaced.get(x) ?? x);
-    const isSame = inputs.every((x, i) => x === node.inputs[i]);
-    replaced.set(
-      node,
-      withScope(node.path, () => {
-        const rebuilt = isSame ? node : new Tensor(node.op, inputs, node.attrs, node);
-        return node.op === "Linear" ? quantize(rebuilt, which, params) : rebuilt;
-      }),
-    );
-  }
-  const entries = Object.entries<Tensor>(segment.outputs).map(([name, x]) => [name, replaced.get(x) ?? x]);
-  if (entries.every(([name, x]) => segment.outputs[name as O] === x)) return segment;
-  return { ...segment, outputs: simplify(Object.fromEntries(entries) as Record<O, Tensor>), params };
+  const outputs = rewrite(segment.outputs, (node) =>
+    node.op === "Linear" ? quantize(node, which, params) : node,
+  );
+  const names = Object.keys(outputs) as O[];
+  if (names.every((name) => outputs[name] === segment.outputs[name])) return segment;
+  return { ...segment, outputs: simplify(outputs), params };
 }
 
 function quantize(

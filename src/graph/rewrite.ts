@@ -1,19 +1,38 @@
-/** @file Clean-up of a graph before it is lowered: common subexpressions and movements that move nothing. */
+/** @file Graphs made from graphs: node by node, and the clean-up before lowering. */
 import type { OpAttrs } from "./ops.ts";
 import { sameShape } from "./shape.ts";
 import { attrsOf, Tensor, toposort, withScope } from "./tensor.ts";
 
 /** The same outputs from a graph in which no node is computed twice and no movement is the identity. */
 export function simplify<K extends string>(outputs: Readonly<Record<K, Tensor>>): Record<K, Tensor> {
-  const replaced = new Map<Tensor, Tensor>();
   const known = new Map<string, Tensor>();
-  for (const node of toposort(Object.values(outputs))) {
-    const inputs = node.inputs.map((x) => replaced.get(x) ?? x);
-    const rebuilt = skipIdentity(withInputs(node, inputs));
-    const key = signature(rebuilt);
-    const twin = known.get(key) ?? rebuilt;
+  return rewrite(outputs, (node) => {
+    const simpler = skipIdentity(node);
+    const key = signature(simpler);
+    const twin = known.get(key) ?? simpler;
     known.set(key, twin);
-    replaced.set(node, twin);
+    return twin;
+  });
+}
+
+/**
+ * The same outputs with every node replaced by what `map` makes of it, in its own scope, inputs before users. A node that
+ * `map` is given has the replaced inputs already; it is the node itself where none of them changed.
+ */
+export function rewrite<K extends string>(
+  outputs: Readonly<Record<K, Tensor>>,
+  map: (node: Tensor) => Tensor,
+): Record<K, Tensor> {
+  const replaced = new Map<Tensor, Tensor>();
+  for (const node of toposort(Object.values(outputs))) {
+    const rebuilt = withInputs(
+      node,
+      node.inputs.map((x) => replaced.get(x) ?? x),
+    );
+    replaced.set(
+      node,
+      withScope(node.path, () => map(rebuilt)),
+    );
   }
   const entries = Object.entries<Tensor>(outputs).map(([name, x]) => [name, replaced.get(x) ?? x]);
   return Object.fromEntries(entries) as Record<K, Tensor>;

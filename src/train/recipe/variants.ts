@@ -1,7 +1,8 @@
 /** @file Departures from the model for ablations, as rewrites of its loss graph: what attends to what, what modulates. */
 // B batch, F latent frames, P video tokens of a frame, T text tokens, S = T + F P, D width
 import { attention, concat } from "../../graph/functions.ts";
-import { attrsOf, constant, emit, Tensor, toposort, withScope } from "../../graph/tensor.ts";
+import { rewrite } from "../../graph/rewrite.ts";
+import { attrsOf, constant, emit, type Tensor, toposort } from "../../graph/tensor.ts";
 import type { TransformerConfig } from "../../models/transformer/config.ts";
 import { gridOf } from "../../models/transformer/grid.ts";
 import type { LossGraph } from "../learner.ts";
@@ -91,27 +92,14 @@ const plainNorm: Replace = (node) => {
 
 /** A loss graph whose nodes have been replaced, and the parameters that are left. */
 function rewritten(graph: LossGraph, replace: Replace): LossGraph {
-  const outputs: Readonly<Record<string, Tensor>> = { loss: graph.loss, ...graph.report };
   const made = new Map<string, Tensor>();
   const declare = (key: string, shape: readonly number[]) => {
     const known = made.get(key) ?? emit("Param", [], { key, shape });
     made.set(key, known);
     return known;
   };
-  const replaced = new Map<Tensor, Tensor>();
-  for (const node of toposort(Object.values(outputs))) {
-    const inputs = node.inputs.map((x) => replaced.get(x)!);
-    const result = withScope(node.path, () => {
-      const isSame = inputs.every((x, i) => x === node.inputs[i]);
-      const rebuilt = isSame ? node : new Tensor(node.op, inputs, node.attrs, node);
-      return replace(rebuilt, declare) ?? rebuilt;
-    });
-    replaced.set(node, result);
-  }
-  const report = Object.fromEntries(
-    Object.entries(graph.report).map(([name, x]) => [name, replaced.get(x)!]),
-  );
-  const loss = replaced.get(graph.loss)!;
+  const outputs: Readonly<Record<string, Tensor>> = { ...graph.report, loss: graph.loss };
+  const { loss, ...report } = rewrite(outputs, (node) => replace(node, declare) ?? node);
   const params = new Map<string, Tensor>();
   for (const node of toposort([loss, ...Object.values(report)]))
     if (node.op === "Param") params.set(attrsOf(node, "Param").key, node);
