@@ -24,3 +24,15 @@ export class SessionError extends Error {
 export class CancelledError extends Error {
   override name = "CancelledError";
 }
+
+/** Letters to insert, remove or change on the way from one word to another; for messages that guess what was meant. */
+export function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1])));
+    row = next;
+  }
+  return row[b.length];
+}

@@ -1,6 +1,6 @@
 /** @file Command-line options: described in a table, parsed and printed from it. */
 import { parseArgs } from "node:util";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, editDistance } from "../errors.ts";
 
 /**
  * One option. The value's type follows from `kind`: a flag is boolean, integer and number are numbers, texts is a list
@@ -146,15 +146,4 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   const ranked = known.map((candidate) => ({ candidate, distance: editDistance(name, candidate) }));
   ranked.sort((a, b) => a.distance - b.distance);
   return ranked[0] && ranked[0].distance <= 2 ? ranked[0].candidate : undefined;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1])));
-    row = next;
-  }
-  return row[b.length];
 }

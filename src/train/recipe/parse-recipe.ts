@@ -1,7 +1,7 @@
 /** @file Reads a training recipe from YAML; every mistake is a sentence with its file and field. */
 import { parseDocument } from "yaml";
 import type { z } from "zod";
-import { ConfigError } from "../../errors.ts";
+import { ConfigError, editDistance } from "../../errors.ts";
 import { type Recipe, recipeSchema } from "./schema.ts";
 
 /**
@@ -132,15 +132,4 @@ function nearestName(name: string, known: readonly string[]): string | undefined
   return ranked[0] !== undefined && ranked[0].edits <= Math.max(2, name.length / 3)
     ? ranked[0].candidate
     : undefined;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + Number(a[i - 1] !== b[j - 1])));
-    row = next;
-  }
-  return row[b.length];
 }
