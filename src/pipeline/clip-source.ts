@@ -3,7 +3,9 @@ import { ConfigError } from "../errors.ts";
 import { type Fit, fitImage, fits } from "../media/fit.ts";
 import { type ClipSource, type PictureSource, readClip, readPicture } from "../media/pictures.ts";
 import type { RgbImage } from "../media/read.ts";
+import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import { type ClipRequest, frameSize, sourceFrames } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 
 type Size = { readonly width: number; readonly height: number };
@@ -34,15 +36,20 @@ export async function sourceImage(
 }
 
 /**
- * The first frames of a clip at a size; `count` says how many of the `atMost` that were read can be used.
- * @throws ConfigError for what is missing or damaged, and whatever `count` throws
+ * The first frames of a clip, at the size that is asked for or the checkpoint's own, and as many of them as the model
+ * takes; see `sourceFrames`.
+ * @param what its name in events and messages, such as "control video"
+ * @throws ConfigError for what is missing or damaged, an impossible size, and too few frames
  */
 export async function sourceVideo(
   what: string,
   source: ClipSource,
-  size: Size,
-  { fit = "crop", atMost, count }: FitOptions & { atMost: number; count: (available: number) => number },
+  config: TransformerConfig,
+  request: ClipRequest & FitOptions,
 ): Promise<SourceClip> {
+  const { frames: requested, fit = "crop" } = request;
+  const size = frameSize(config, request);
+  const atMost = requested ?? config.sampleFrames;
   requireFit(fit);
   let first: RgbImage | null = null;
   const frames: RgbImage[] = [];
@@ -52,7 +59,10 @@ export async function sourceVideo(
     if (frames.length === atMost) break;
   }
   if (first === null) throw new ConfigError(`the ${what} has no frames; give at least one`);
-  return gathered(frames.slice(0, count(frames.length)), describe(what, first, size, fit));
+  return gathered(
+    frames.slice(0, sourceFrames(config, frames.length, requested)),
+    describe(what, first, size, fit),
+  );
 }
 
 function requireFit(fit: Fit): void {

@@ -1,6 +1,6 @@
 /** @file Control to video: a clip of edges, depths or poses says what moves where (CogVideoX-Fun Control). */
 import type { ClipSource } from "../media/pictures.ts";
-import { frameSize, latentSize, sourceFrames } from "./clip-size.ts";
+import { latentSize } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceVideo } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
@@ -30,12 +30,7 @@ export async function* controlToVideo(
   const { checkpoint } = pipeline;
   const { config } = checkpoint.transformer;
   requireKind(checkpoint, NAME, "control");
-  const { frames, fit } = options;
-  const control = await sourceVideo("control video", options.control, frameSize(config, options), {
-    fit,
-    atMost: frames ?? config.sampleFrames,
-    count: (available) => sourceFrames(config, available, frames),
-  });
+  const control = await sourceVideo("control video", options.control, config, options);
   yield* generate(pipeline, options, controlMode(pipeline, options, control));
 }
 

@@ -7,7 +7,7 @@ import { sizeOf } from "../graph/shape.ts";
 import type { ClipSource } from "../media/pictures.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { counted, requireCache } from "./caches/run-cache.ts";
-import { frameSize, latentSize, sourceFrames } from "./clip-size.ts";
+import { latentSize } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceVideo } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
@@ -58,12 +58,7 @@ export async function* invertVideo(
   if ("stg" in options && options.stg !== undefined)
     throw new ConfigError("inversion does not work together with spatio-temporal guidance; leave stg out");
   requireTiling(pipeline, options);
-  const { frames, fit } = options;
-  const video = await sourceVideo("video", options.video, frameSize(config, options), {
-    fit,
-    atMost: frames ?? config.sampleFrames,
-    count: (available) => sourceFrames(config, available, frames),
-  });
+  const video = await sourceVideo("video", options.video, config, options);
   const { steps = defaults.steps, cache } = options;
   await requireCache(cache, checkpoint, { steps, isGuidedPair: false });
   const [numFrames, , height, width] = video.pixels.shape;

@@ -3,7 +3,7 @@ import { addNoise, drawNormals } from "../diffusion/noise.ts";
 import { ConfigError } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import type { ClipSource } from "../media/pictures.ts";
-import { frameSize, latentSize, sourceFrames } from "./clip-size.ts";
+import { latentSize } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceVideo } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
@@ -40,12 +40,7 @@ export async function* videoToVideo(
   requireKind(checkpoint, NAME, "text");
   if ("latents" in options && options.latents !== undefined)
     throw new ConfigError("video to video starts from the video; leave the latents out");
-  const { frames, fit } = options;
-  const video = await sourceVideo("video", options.video, frameSize(config, options), {
-    fit,
-    atMost: frames ?? config.sampleFrames,
-    count: (available) => sourceFrames(config, available, frames),
-  });
+  const video = await sourceVideo("video", options.video, config, options);
   yield* generate(pipeline, options, videoMode(pipeline, options, video));
 }
 
