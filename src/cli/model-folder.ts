@@ -1,10 +1,10 @@
 /** @file What --model names: a checkpoint folder, or a model on the hub, which is downloaded unless it is in the cache. */
-import { stat } from "node:fs/promises";
 import { ConfigError } from "../errors.ts";
 import { downloadModel, type Snapshot } from "../hub/download.ts";
 import type { DownloadEvent } from "../hub/download-events.ts";
 import { HubFailure } from "../hub/failure.ts";
 import { looksLikeModelId } from "../hub/model-id.ts";
+import { exists } from "../weights/file.ts";
 import type { Context } from "./command.ts";
 import { byteSize, count } from "./numbers.ts";
 import { duration, type Terminal } from "./terminal.ts";
@@ -97,11 +97,4 @@ function progressLine(event: DownloadEvent & { kind: "progress" }): string {
 /** Text from the network must not steer the terminal. */
 function printable(line: string): string {
   return [...line].map((char) => (char < " " || (char >= "\x7f" && char < "\xa0") ? " " : char)).join("");
-}
-
-async function exists(folder: string): Promise<boolean> {
-  return stat(folder).then(
-    () => true,
-    () => false,
-  );
 }

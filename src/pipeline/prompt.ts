@@ -1,5 +1,5 @@
 /** @file A prompt on its way to the transformer: tokens, then hidden states. */
-import { access, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../errors.ts";
 import { parseSentencePieceModel } from "../models/t5/tokenizer/sentencepiece-model.ts";
@@ -8,6 +8,7 @@ import { readTokenizerConfig } from "../models/t5/tokenizer/tokenizer-config.ts"
 import { readTokenizerJson } from "../models/t5/tokenizer/tokenizer-json.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import { exists } from "../weights/file.ts";
 import { type Checkpoint, readJson } from "./checkpoint.ts";
 import type { RunHooks } from "./run-hooks.ts";
 import { TextEncoder } from "./text-encoder.ts";
@@ -60,11 +61,4 @@ export async function encodeTokens(
   } finally {
     await encoder.close();
   }
-}
-
-async function exists(file: string): Promise<boolean> {
-  return access(file).then(
-    () => true,
-    () => false,
-  );
 }

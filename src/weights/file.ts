@@ -6,6 +6,14 @@ import { WeightsError } from "../errors.ts";
 /** Linux moves at most 2 GiB - 4 KiB in one call and Node refuses more than 2^31 - 1. */
 const maxTransfer = 2 ** 30;
 
+/** Whether there is something at a path that this user can see; links are followed. */
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** A value for a message: quoted, and cut where it is long, because headers of broken files hold anything. */
 export function show(value: unknown): string {
   if (typeof value === "object" && value !== null && !isShort(value))

@@ -1,12 +1,13 @@
 /** @file `cogvideox convert`: weights from one layout or number format to another, LoRAs fused in on the way. */
 import { constants } from "node:fs";
-import { access, copyFile, mkdir } from "node:fs/promises";
+import { copyFile, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ConfigError, WeightsError } from "../../errors.ts";
 import { type ConversionPlan, planConversion } from "../../weights/convert/plan.ts";
 import { openSource, recognize, type WeightSource } from "../../weights/convert/source.ts";
 import { type Component, components, type Layout, layouts } from "../../weights/convert/table.ts";
 import { type FloatDType, writePlan } from "../../weights/convert/write-plan.ts";
+import { exists } from "../../weights/file.ts";
 import { checkAdapter, readLora } from "../../weights/lora/adapter.ts";
 import { fuseInto, type ScaledAdapter } from "../../weights/lora/fuse.ts";
 import { planLora } from "../../weights/lora/plan.ts";
@@ -180,13 +181,6 @@ async function copyConfig(from: string, to: string): Promise<void> {
     await copyFile(config, join(to, "config.json"), constants.COPYFILE_EXCL).catch((error) => {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     });
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 async function write(

@@ -1,7 +1,8 @@
 /** @file `cogvideox inspect`: what a checkpoint, a clip or a file of tensors is. */
-import { access, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../../errors.ts";
+import { exists } from "../../weights/file.ts";
 import { command } from "../command.ts";
 import { describeCheckpoint, inspectCheckpoint } from "../inspect-checkpoint.ts";
 import { describeMedia, inspectMedia } from "../inspect-media.ts";
@@ -56,8 +57,5 @@ async function inspectFrames(folder: string): Promise<Inspection> {
 }
 
 async function isCheckpoint(folder: string): Promise<boolean> {
-  return access(join(folder, "model_index.json")).then(
-    () => true,
-    () => false,
-  );
+  return exists(join(folder, "model_index.json"));
 }

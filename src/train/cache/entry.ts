@@ -1,9 +1,10 @@
 /** @file One entry of the cache: named floats in a .safetensors file that knows its key and the digest of its data. */
 import { createHash } from "node:crypto";
-import { mkdir, stat } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { SessionError, WeightsError } from "../../errors.ts";
 import { f16ToFloats, floatsToF16 } from "../../weights/cast.ts";
+import { exists } from "../../weights/file.ts";
 import { readBytes } from "../../weights/read.ts";
 import { readHeader } from "../../weights/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../weights/write.ts";
@@ -67,13 +68,6 @@ export async function readEntry(
     if (error instanceof WeightsError) return "damaged";
     throw error;
   }
-}
-
-async function exists(file: string): Promise<boolean> {
-  return stat(file).then(
-    () => true,
-    () => false,
-  );
 }
 
 function storedAs({ shape, data }: Floats, precision: Precision): TensorData {

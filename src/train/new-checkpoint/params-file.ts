@@ -1,10 +1,10 @@
 /** @file The parameters of one part of a checkpoint as float32 in memory: read from its folder, written to it. */
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { WeightsError } from "../../errors.ts";
 import type { Shape } from "../../graph/shape.ts";
 import { floatsToBf16, floatsToF16 } from "../../weights/cast.ts";
 import { openWeights } from "../../weights/checkpoint.ts";
+import { exists } from "../../weights/file.ts";
 import { readFloats } from "../../weights/read.ts";
 import { type TensorData, writeSafetensors } from "../../weights/write.ts";
 import type { ComponentName } from "./spec.ts";
@@ -56,12 +56,7 @@ export async function writeParams(
 ): Promise<void> {
   const file = join(folder, component, fileNames[component]);
   const index = `${file}.index.json`;
-  if (
-    await access(index).then(
-      () => true,
-      () => false,
-    )
-  )
+  if (await exists(index))
     throw new WeightsError(`cannot write ${file}: ${index} points to shards; write to a folder of its own`);
   const tensors = [...params].map(([key, param]) => [key, encoders[dtype](param)] as const);
   await writeSafetensors(file, Object.fromEntries(tensors), { format: "pt" });

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { WeightsError } from "../../errors.ts";
 import type { WeightSet } from "../checkpoint.ts";
 import { type WriteOptions, writePlan } from "../convert/write-plan.ts";
+import { exists } from "../file.ts";
 import { readHeader, type StoredTensor } from "../safetensors.ts";
 import { isQuantizable, type Quantization, quantizedLayers } from "./format.ts";
 
@@ -82,11 +83,4 @@ async function digestOf(
   }
   for (const { name, offset } of matrices) hash.update(`${name} ${offset}\n`);
   return hash.digest("hex").slice(0, 32);
-}
-
-async function exists(file: string): Promise<boolean> {
-  return stat(file).then(
-    () => true,
-    () => false,
-  );
 }
