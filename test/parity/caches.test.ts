@@ -20,22 +20,14 @@ import type { HostTensor } from "../../src/runtime/protocol.ts";
 import type { WeightSet } from "../../src/weights/checkpoint.ts";
 import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
+import { toyTransformer } from "../helpers/toy-transformer.ts";
 
 const more = JSON.parse(readFileSync("test/fixtures/golden/caches-more.json", "utf8"));
 const golden = JSON.parse(readFileSync("test/fixtures/golden/caches.json", "utf8"));
 
 const json = {
-  num_attention_heads: 2,
-  attention_head_dim: 16,
-  in_channels: 4,
-  out_channels: 4,
-  time_embed_dim: 8,
-  text_embed_dim: 12,
+  ...toyTransformer,
   num_layers: 3,
-  sample_width: 8,
-  sample_height: 6,
-  sample_frames: 9,
-  max_text_seq_length: 5,
   use_rotary_positional_embeddings: true,
 };
 const config = parseTransformerConfig(json, "config.json");

@@ -18,22 +18,11 @@ import { declaredShapes } from "../../src/runtime/mapped-weights.ts";
 import type { HostTensor } from "../../src/runtime/protocol.ts";
 import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
+import { toyTransformer } from "../helpers/toy-transformer.ts";
 
 const golden = JSON.parse(readFileSync("test/fixtures/golden/pipeline.json", "utf8"));
 
-const base = {
-  num_attention_heads: 2,
-  attention_head_dim: 16,
-  in_channels: 4,
-  out_channels: 4,
-  time_embed_dim: 8,
-  text_embed_dim: 12,
-  num_layers: 2,
-  sample_width: 8,
-  sample_height: 6,
-  sample_frames: 9,
-  max_text_seq_length: 5,
-};
+const base = toyTransformer;
 const rope = { ...base, use_rotary_positional_embeddings: true };
 const temporal = { ...rope, patch_size_t: 2 };
 const scheduler = parseSchedulerConfig(

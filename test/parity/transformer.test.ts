@@ -8,22 +8,11 @@ import { Engine } from "../../src/runtime/engine.ts";
 import { declaredShapes } from "../../src/runtime/mapped-weights.ts";
 import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
+import { toyTransformer } from "../helpers/toy-transformer.ts";
 
 const golden = JSON.parse(readFileSync("test/fixtures/golden/transformer.json", "utf8"));
 
-const base = {
-  num_attention_heads: 2,
-  attention_head_dim: 16,
-  in_channels: 4,
-  out_channels: 4,
-  time_embed_dim: 8,
-  text_embed_dim: 12,
-  num_layers: 2,
-  sample_width: 8,
-  sample_height: 6,
-  sample_frames: 9,
-  max_text_seq_length: 5,
-};
+const base = toyTransformer;
 const rotary = { ...base, use_rotary_positional_embeddings: true };
 const learned = { ...rotary, in_channels: 8, use_learned_positional_embeddings: true };
 const temporal = { ...rotary, patch_size_t: 2 };

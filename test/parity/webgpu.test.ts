@@ -18,6 +18,7 @@ import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
 import { runGraph } from "../helpers/run-graph.ts";
 import { recorded } from "../helpers/tiny-checkpoint.ts";
+import { toyTransformer } from "../helpers/toy-transformer.ts";
 
 /** SwiftShader, a Vulkan driver without a GPU, as Debian's chromium brings it. It has no float16, as some GPUs have none. */
 const DRIVER = "/usr/lib/chromium/vk_swiftshader_icd.json";
@@ -40,17 +41,7 @@ describe.skipIf(!existsSync(DRIVER))(`with the driver ${DRIVER}`, () => {
     const golden = JSON.parse(readFileSync("test/fixtures/golden/transformer.json", "utf8")).T2_rope10_base;
     const config = parseTransformerConfig(
       {
-        num_attention_heads: 2,
-        attention_head_dim: 16,
-        in_channels: 4,
-        out_channels: 4,
-        time_embed_dim: 8,
-        text_embed_dim: 12,
-        num_layers: 2,
-        sample_width: 8,
-        sample_height: 6,
-        sample_frames: 9,
-        max_text_seq_length: 5,
+        ...toyTransformer,
         use_rotary_positional_embeddings: true,
       },
       "config.json",

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { relativeError, runModel } from "../../../test/helpers/central-differences.ts";
 import { hashInput, hashWeights } from "../../../test/helpers/hash-fill.ts";
 import { f32, hashed, numbers } from "../../../test/helpers/host-tensor.ts";
+import { toyTransformer } from "../../../test/helpers/toy-transformer.ts";
 import { gradients } from "../../autodiff/grad.ts";
 import { addNoise, velocity } from "../../diffusion/noise.ts";
 import { alphaBarAt, noiseSchedule, parseSchedulerConfig } from "../../diffusion/schedule.ts";
@@ -27,19 +28,7 @@ const schedule = noiseSchedule(
   ),
 );
 const timesteps = [999, 500];
-const base = {
-  num_attention_heads: 2,
-  attention_head_dim: 16,
-  in_channels: 4,
-  out_channels: 4,
-  time_embed_dim: 8,
-  text_embed_dim: 12,
-  num_layers: 2,
-  sample_width: 8,
-  sample_height: 6,
-  sample_frames: 9,
-  max_text_seq_length: 5,
-};
+const base = toyTransformer;
 const rotary = { ...base, use_rotary_positional_embeddings: true };
 const ofs = { ...rotary, patch_size_t: 2, in_channels: 8, ofs_embed_dim: 8 };
 

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { hashCheckpoint } from "../../../test/helpers/hash-checkpoint.ts";
 import { hashInput, hashWeights } from "../../../test/helpers/hash-fill.ts";
+import { toyTransformer } from "../../../test/helpers/toy-transformer.ts";
 import { gradients } from "../../autodiff/grad.ts";
 import { noiseSchedule, parseSchedulerConfig } from "../../diffusion/schedule.ts";
 import { toOnnx } from "../../graph/onnx.ts";
@@ -20,17 +21,8 @@ import { UpdateBySegment } from "./update-by-segment.ts";
 
 const config = parseTransformerConfig(
   {
-    num_attention_heads: 2,
-    attention_head_dim: 16,
-    in_channels: 4,
-    out_channels: 4,
-    time_embed_dim: 8,
-    text_embed_dim: 12,
+    ...toyTransformer,
     num_layers: 3,
-    sample_width: 8,
-    sample_height: 6,
-    sample_frames: 9,
-    max_text_seq_length: 5,
     use_rotary_positional_embeddings: true,
   },
   "config.json",
