@@ -6,7 +6,7 @@ import { layer, type Scope } from "../../nn/scope.ts";
 import { type Clip, paddedChannels } from "./frames.ts";
 import { type FastFilter, fastFilters, type Matrix, matrix, paddedBias, tapRows } from "./kernels.ts";
 
-/** The two frames before a chunk, as one convolution has seen them: `[2, C, H, W]` in the clip's layout. */
+/** The two frames before a chunk, as one convolution has seen them: `[2 · batch, C, H, W]` in the clip's layout. */
 export type ConvCache = Tensor;
 
 /**
@@ -39,12 +39,10 @@ export const causalConv = layer(
     for (const [i, group] of clip.groups.entries()) {
       const last = groups.at(-1);
       const x = prepare(last === undefined ? group : after(group, last), i);
-      const left = lastTwo(x, before);
+      const left = lastTwo(x, before, clip.batch);
       // With the frames for the next group taken first, this one is free as soon as it is mixed.
       const isLast = i === clip.groups.length - 1 && !caches.keep;
-      const y = clip.pictures
-        ? standing(x, kernels, clip.block)
-        : convolveGroup(isLast ? x : after(x, left), before, kernels, clip.block);
+      const y = convolveGroup(isLast ? x : after(x, left), before, kernels, clip);
       groups.push(residual === undefined ? y : residual.groups[i].add(y));
       before = left;
     }
@@ -65,9 +63,10 @@ function kernelsOf(p: Scope, { groups, channels, block }: Clip, out: number): Ke
   return { rows, bias, out: paddedChannels(out, block), inner: groups[0].dim(1) };
 }
 
-function convolveGroup(x: Tensor, before: Before, kernels: Kernels, block: number): Tensor {
-  const frames = x.dim(0);
-  if (frames === 1) return before === null ? standing(x, kernels, block) : direct(x, before, kernels, block);
+function convolveGroup(x: Tensor, before: Before, kernels: Kernels, { block, batch }: Clip): Tensor {
+  const frames = x.dim(0) / batch;
+  if (frames === 1 && before === null) return standing(x, kernels, block);
+  if (frames === 1 || batch > 1) return direct(x, before, kernels, block, batch);
   return filtered(x, before, fastFilters[frames], kernels, block);
 }
 
@@ -77,10 +76,20 @@ function standing(x: Tensor, { rows, bias, out, inner }: Kernels, block: number)
   return conv(x, kernel, bias, { ...BORDER, block });
 }
 
-/** One frame behind two others: three convolutions as one over the channels of all three. */
-function direct(x: Tensor, before: Tensor, { rows, bias, out, inner }: Kernels, block: number): Tensor {
-  const [, , height, width] = x.shape;
-  const stacked = concat([before, x], 0).reshape([1, 3 * inner, height, width]);
+/** Three convolutions, of every frame and the two before it, as one over the channels of all three. */
+function direct(
+  x: Tensor,
+  before: Before,
+  { rows, bias, out, inner }: Kernels,
+  block: number,
+  batch: number,
+): Tensor {
+  const first = x.slice(0, 0, batch);
+  const seen = concat(before === null ? [first, first, x] : [before, x], 0);
+  const stacked = concat(
+    [0, 1, 2].map((tap) => seen.slice(0, tap * batch, tap * batch + x.dim(0))),
+    1,
+  );
   const kernel = rows
     .reshape([3, out / block, -1])
     .transpose([1, 0, 2])
@@ -127,8 +136,8 @@ function withFirstTwice(input: Matrix): Matrix {
   return input.map(([a, b, c, ...rest]) => [a + b + c, ...rest]);
 }
 
-function lastTwo(x: Tensor, before: Before): Tensor {
+function lastTwo(x: Tensor, before: Before, batch: number): Tensor {
   const count = x.dim(0);
-  if (count >= 2) return count === 2 ? x : x.slice(0, count - 2);
-  return before === null ? concat([x, x], 0) : concat([before.slice(0, 1), x], 0);
+  if (count >= 2 * batch) return count === 2 * batch ? x : x.slice(0, count - 2 * batch);
+  return concat([before === null ? x : before.slice(0, batch), x], 0);
 }

@@ -5,7 +5,7 @@ import type { Tensor } from "../../graph/tensor.ts";
 import { Scope } from "../../nn/scope.ts";
 import { causalConv } from "./causal-conv.ts";
 import type { VaeConfig } from "./config.ts";
-import { type Clip, fromClip, toClip, toPictures } from "./frames.ts";
+import { type Clip, fromClip, toClip } from "./frames.ts";
 import { type ChunkCall, cachesOut, clipFrom, groupsIn, groupsOut, vaePass } from "./pass.ts";
 import { upsample } from "./resample.ts";
 import { type Pass, resnetBlock } from "./resnet.ts";
@@ -13,8 +13,7 @@ import { type Pass, resnetBlock } from "./resnet.ts";
 /** From latents to the coarsest level: the first convolution and the middle block. */
 export function decoderFront(p: Scope, latents: Tensor, config: VaeConfig, pass: Pass, block: number): Clip {
   const channels = config.channels.at(-1)!;
-  const clip = pass.pictures ? toPictures(latents, block) : toClip(latents, block);
-  let x = causalConv(p.at("conv_in"), clip, channels, pass.caches);
+  let x = causalConv(p.at("conv_in"), toClip(latents, block, pass.batch), channels, pass.caches);
   for (let i = 0; i < 2; i++) x = resnetBlock(p.at("mid_block", "resnets", i), x, channels, pass);
   return x;
 }

@@ -14,8 +14,11 @@ export type Clip = {
   /** Channels that carry values; the last block is filled up with zeros. */
   readonly channels: number;
   readonly block: number;
-  /** Whether every frame is a picture of its own, a clip of one frame; all of them are one group then. */
-  readonly pictures: boolean;
+  /**
+   * How many clips go through side by side. A frame is then one picture of every clip, so that a group of n frames has
+   * n · `batch` pictures, and everything about time stays as it is for one clip.
+   */
+  readonly batch: number;
 };
 
 /**
@@ -27,17 +30,21 @@ const LARGE_FRAME = 1 << 23;
 /** Elements of a frame, 1 MiB as float32, up to which sixteen frames are worked on at once: fewer and larger steps. */
 const SMALL_FRAME = 1 << 18;
 
-/** How many frames each group holds: a lone first frame where their number is odd, then as many as filters take. */
-export function groupSizes(frames: number, frameElements: number): number[] {
-  const most = frameElements > LARGE_FRAME ? 2 : frameElements > SMALL_FRAME ? 4 : 16;
+/**
+ * How many frames each group holds: a lone first frame where their number is odd, then as many as filters take; of
+ * several clips, all the others.
+ */
+export function groupSizes(frames: number, frameElements: number, batch = 1): number[] {
   const sizes = frames % 2 === 1 ? [1] : [];
+  if (batch > 1) return frames === 1 ? sizes : [...sizes, frames - sizes.length];
+  const most = frameElements > LARGE_FRAME ? 2 : frameElements > SMALL_FRAME ? 4 : 16;
   let rest = frames - sizes.length;
   for (let size = most; size >= 2; size /= 2) for (; rest >= size; rest -= size) sizes.push(size);
   return sizes;
 }
 
-export function framesOf({ groups }: Clip): number {
-  return groups.reduce((n, group) => n + group.dim(0), 0);
+export function framesOf({ groups, batch }: Clip): number {
+  return groups.reduce((n, group) => n + group.dim(0), 0) / batch;
 }
 
 /** The clip with every group replaced. */
@@ -47,15 +54,14 @@ export function mapGroups(clip: Clip, map: (group: Tensor, index: number) => Ten
 
 /** The same frames in groups of the sizes that suit frames of so many elements. */
 export function regroup(clip: Clip, frameElements = sizeOf(clip.groups[0].shape.slice(1))): Clip {
-  if (clip.pictures) return clip;
-  const sizes = groupSizes(framesOf(clip), frameElements);
-  if (sizes.every((size, i) => clip.groups[i]?.dim(0) === size)) return clip;
+  const pictures = groupSizes(framesOf(clip), frameElements, clip.batch).map((size) => size * clip.batch);
+  if (pictures.every((size, i) => clip.groups[i]?.dim(0) === size)) return clip;
   let start = 0;
-  return { ...clip, groups: sizes.map((size) => framesBetween(clip.groups, start, (start += size))) };
+  return { ...clip, groups: pictures.map((size) => picturesBetween(clip.groups, start, (start += size))) };
 }
 
-/** Frames `start` to `end` of a list of groups as one group. */
-function framesBetween(groups: readonly Tensor[], start: number, end: number): Tensor {
+/** Pictures `start` to `end` of a list of groups as one group. */
+function picturesBetween(groups: readonly Tensor[], start: number, end: number): Tensor {
   const parts: Tensor[] = [];
   let at = 0;
   for (const group of groups) {
@@ -72,33 +78,27 @@ export function paddedChannels(channels: number, block: number): number {
   return Math.ceil(channels / block) * block;
 }
 
-/** Frames `[T, C, H, W]` in ordinary layout to a clip; missing channels of the last block are zero. */
-export function toClip(frames: Tensor, block: number): Clip {
+/**
+ * Frames `[T, C, H, W]` in ordinary layout to a clip, or those of several clips, `[T · batch, C, H, W]` with the first
+ * frames of all clips first; missing channels of the last block are zero.
+ */
+export function toClip(frames: Tensor, block: number, batch = 1): Clip {
   const [count, channels, height, width] = frames.shape;
-  const size = paddedChannels(channels, block) * height * width;
-  return clipOf(frames, groupSizes(count, size), block);
-}
-
-/** As `toClip`, for frames that have nothing to do with each other. */
-export function toPictures(frames: Tensor, block: number): Clip {
-  return { ...clipOf(frames, [frames.dim(0)], block), pictures: true };
-}
-
-function clipOf(frames: Tensor, sizes: readonly number[], block: number): Clip {
-  const [, channels, height, width] = frames.shape;
   const missing = paddedChannels(channels, block) - channels;
   const padded = missing === 0 ? frames : pad(frames, [0, 0, 0, 0], [0, missing, 0, 0]);
   let at = 0;
-  const groups = sizes.map((n) => toBlocks(padded.slice(0, at, (at += n)), block));
+  const groups = groupSizes(count / batch, (channels + missing) * height * width, batch).map((n) =>
+    toBlocks(padded.slice(0, at, (at += n * batch)), block),
+  );
   return {
     groups: groups.map((group) => group.reshape([-1, channels + missing, height, width])),
     channels,
     block,
-    pictures: false,
+    batch,
   };
 }
 
-/** A clip as frames `[T, C, H, W]` in ordinary layout. */
+/** A clip as frames `[T · batch, C, H, W]` in ordinary layout. */
 export function fromClip({ groups, channels, block }: Clip): Tensor {
   const plain = groups.map((group) => {
     const [n, padded, height, width] = group.shape;

@@ -48,7 +48,7 @@ export function groupsOut({ groups }: Clip): Record<string, Tensor> {
 /** The groups among a segment's inputs as a clip. */
 export function clipFrom(inputs: Readonly<Record<string, Tensor>>, channels: number, block: number): Clip {
   const groups = Object.entries(inputs).filter(([name]) => /^x\d+$/.test(name));
-  return { groups: groups.map(([, group]) => group), channels, block, pictures: false };
+  return { groups: groups.map(([, group]) => group), channels, block, batch: 1 };
 }
 
 /** What a pass leaves for the next chunk, as outputs. */

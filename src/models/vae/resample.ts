@@ -25,13 +25,13 @@ export const downsample = layer((p, clip: Clip, time: boolean): Clip => {
 
 /** Averages pairs of frames; where their number is odd the first one stays as it is. */
 function halveTime(clip: Clip): Clip {
-  if (clip.pictures || framesOf(clip) === 1) return clip;
+  if (framesOf(clip) === 1) return clip;
   const halved = mapGroups(regroup(clip), (x) => {
     const [n, ...size] = x.shape;
-    return n === 1
+    return n === clip.batch
       ? x
       : x
-          .reshape([n / 2, 2, size[0] * size[1] * size[2]])
+          .reshape([n / clip.batch / 2, 2, clip.batch * size[0] * size[1] * size[2]])
           .mean([1])
           .reshape([n / 2, ...size]);
   });
@@ -47,7 +47,7 @@ export const upsample = layer((p, clip: Clip, time: boolean): Clip => {
   const phases = upsamplingPhases(p.at("conv"), clip);
   const small = regroup(clip, 4 * sizeOf(clip.groups[0].shape.slice(1)));
   const larger = mapGroups(small, (x) => interleave(phases, x, clip.block));
-  return time && !clip.pictures && framesOf(clip) > 1 ? doubleTime(larger) : larger;
+  return time && framesOf(clip) > 1 ? doubleTime(larger) : larger;
 });
 
 /** How the three taps of a row fall on the two small pixels that an even (0) or odd (1) large pixel sees. */
@@ -120,9 +120,9 @@ function doubleTime(clip: Clip): Clip {
   const odd = framesOf(clip) % 2 === 1;
   const groups = clip.groups.flatMap((x, i) => {
     if (odd && i === 0) return [x];
-    return halves(x).map((half) => {
+    return halves(x, clip.batch).map((half) => {
       const [n, ...size] = half.shape;
-      const frames = half.reshape([n, 1, size[0] * size[1] * size[2]]);
+      const frames = half.reshape([n / clip.batch, 1, clip.batch * size[0] * size[1] * size[2]]);
       return concat([frames, frames], 1).reshape([2 * n, ...size]);
     });
   });
@@ -130,7 +130,7 @@ function doubleTime(clip: Clip): Clip {
 }
 
 /** A group as two of half its size, so that doubling makes no group larger. */
-function halves(x: Tensor): Tensor[] {
+function halves(x: Tensor, batch: number): Tensor[] {
   const half = x.dim(0) / 2;
-  return half > 1 ? [x.slice(0, 0, half), x.slice(0, half)] : [x];
+  return batch === 1 && half > 1 ? [x.slice(0, 0, half), x.slice(0, half)] : [x];
 }

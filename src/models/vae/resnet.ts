@@ -10,8 +10,8 @@ export type Pass = {
   /** Norm and activation of a clip, plain or steered by the latents; declares the norm's parameters under `p`. */
   readonly activate: (p: Scope, clip: Clip) => Prepare;
   readonly caches: Caches;
-  /** Whether the frames are pictures of their own, see `Clip`. */
-  readonly pictures?: boolean;
+  /** Clips that go through side by side, see `Clip`. */
+  readonly batch?: number;
 };
 
 /** x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with a 1x1 convolution on x where the channels change. */

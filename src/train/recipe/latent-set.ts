@@ -11,7 +11,7 @@ import type { Cache } from "../cache/cache.ts";
 import type { Facts } from "../cache/key.ts";
 import type { Moments } from "../cache/moments.ts";
 import type { Engines } from "../learner.ts";
-import { encodeClip, latentShape } from "../vae/codec.ts";
+import { encodeClips, latentShape } from "../vae/codec.ts";
 import { latentStatistics } from "../vae/latent-scale.ts";
 import { type ClipSource, framesOf } from "./clips.ts";
 import { openPart } from "./model-folder.ts";
@@ -93,7 +93,7 @@ async function loadEncoder(
   engine: Engine,
 ): Promise<Session> {
   const p = new Scope();
-  const moments = encodeClip(p, input("clip", [frames, config.inChannels, size, size]), config);
+  const moments = encodeClips(p, input("clip", [frames, config.inChannels, size, size]), config);
   const declared = new Map([...p.declared].map(([key, { shape }]) => [key, shape]));
   const mapped = mapWeights(await openPart(folder, "vae"), declared, { ignore: [/^decoder\./] });
   const model = toOnnx(simplify({ ...moments }), { storage: mapped.storage });

@@ -7,15 +7,7 @@ import type { Tensor } from "../../graph/tensor.ts";
 import { decodedFrames } from "../../models/vae/chunks.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import type { Scope } from "../../nn/scope.ts";
-import {
-  decodeClip,
-  decodePictures,
-  encodeClip,
-  encodePictures,
-  latentShape,
-  type Moments,
-  sampleLatents,
-} from "./codec.ts";
+import { decodeClips, encodeClips, latentShape, type Moments, sampleLatents } from "./codec.ts";
 
 /** What each term of the loss counts; a term of weight 0 is not built. */
 export type VaeLossWeights = {
@@ -36,17 +28,17 @@ export type VaeLossWeights = {
  */
 export const defaultVaeWeights: VaeLossWeights = { l1: 1, l2: 0, kl: 1e-8, perceptual: 0.1 };
 
-/** One clip as graph inputs. */
+/** Clips as graph inputs. */
 export type VaeSample = {
-  /** Pixels `[T, 3, H, W]` in [-1, 1], T = 8k + 1; an image is T = 1. */
-  readonly clip: Tensor;
-  /** Standard normal `[F, L, h, w]`. */
-  readonly noise: Tensor;
   /**
-   * Whether `clip` is a batch of pictures `[B, 3, H, W]` and not one clip. They share one graph, which costs little more
-   * than a single picture; the divergence is averaged over them.
+   * Pixels `[T · B, 3, H, W]` of B clips in [-1, 1], the first frames of all of them first, T = 8k + 1; images are
+   * clips with T = 1. Clips of few pixels that share a graph cost much less than one by one.
    */
-  readonly pictures?: boolean;
+  readonly clip: Tensor;
+  /** Standard normal `[F · B, L, h, w]`. */
+  readonly noise: Tensor;
+  /** B, 1 if left out. */
+  readonly batch?: number;
 };
 
 /** Terms that need more than the clip: each makes a scalar. */
@@ -76,27 +68,26 @@ export type VaeLoss = {
 };
 
 /**
- * Loss of the VAE on one clip that goes through a single graph; a batch is several clips with their losses averaged.
+ * Loss of the VAE on clips that go through a single graph: the mean of what they would give one by one.
  * Declares what `encoder` and `decoder` have, under the checkpoint's keys.
  * @throws ConfigError for a clip that is not 8k + 1 frames, sides that the VAE does not divide, or unfitting noise
  */
 export function vaeLoss(
   p: Scope,
-  { clip, noise, pictures = false }: VaeSample,
+  { clip, noise, batch = 1 }: VaeSample,
   config: VaeConfig,
   weights: Partial<VaeLossWeights> = {},
   terms: VaeLossTerms = {},
 ): VaeLoss {
-  checkSample(clip, noise, config, pictures);
+  checkSample(clip, noise, config, batch);
   const w = { ...defaultVaeWeights, ...weights };
-  const [encode, decode] = pictures ? [encodePictures, decodePictures] : [encodeClip, decodeClip];
-  const moments = encode(p, clip, config);
-  const reconstruction = decode(p, sampleLatents(moments, noise), config);
+  const moments = encodeClips(p, clip, config, batch);
+  const reconstruction = decodeClips(p, sampleLatents(moments, noise), config, batch);
   const error = clip.sub(reconstruction);
   const l1 = abs(error).mean([0, 1, 2, 3]);
   const l2 = w.l2 === 0 ? undefined : error.mul(error).mean([0, 1, 2, 3]);
   const perceptual = w.perceptual === 0 ? undefined : terms.perceptual?.(reconstruction, clip);
-  const kl = klDivergence(moments).mul(pictures ? 1 / clip.dim(0) : 1);
+  const kl = klDivergence(moments).mul(1 / batch);
   const supervised = [
     l1.mul(w.l1),
     ...(l2 === undefined ? [] : [l2.mul(w.l2)]),
@@ -114,7 +105,7 @@ export function vaeLoss(
 
 /**
  * ½ Σ (mean² + variance - 1 - log variance) over all latents of a clip: the divergence of the posterior from the
- * standard normal in nats. Divided by the batch, which is one clip here.
+ * standard normal in nats. Of several clips, the sum.
  */
 export function klDivergence({ mean, logVariance }: Moments): Tensor {
   const perValue = mean.mul(mean).add(exp(logVariance)).sub(logVariance).sub(1);
@@ -134,16 +125,16 @@ export function clipRule({ temporalLevels, channels, inChannels }: VaeConfig): s
   return `[${2 * 2 ** temporalLevels}k + 1, ${inChannels}, H, W] with sides that are multiples of ${sides}`;
 }
 
-function checkSample(clip: Tensor, noise: Tensor, config: VaeConfig, pictures: boolean): void {
+function checkSample(clip: Tensor, noise: Tensor, config: VaeConfig, batch: number): void {
   const [frames, ...size] = clip.shape;
-  const single = pictures ? [1, ...size] : clip.shape;
+  const single = [frames / batch, ...size];
   if (!comesBack(single, config))
     throw new ConfigError(
       `a clip to train the VAE on must be ${clipRule(config)}, so that as many frames come back, ` +
         `got ${showShape(single)}`,
     );
   const [latentFrames, ...latentSize] = latentShape(single, config);
-  const expected = [pictures ? frames : latentFrames, ...latentSize];
+  const expected = [latentFrames * batch, ...latentSize];
   if (!sameShape(noise.shape, expected))
     throw new ConfigError(
       `the noise for a clip ${showShape(clip.shape)} must be ${showShape(expected)} like its latents, ` +
