@@ -23,6 +23,8 @@ export type Moments = { readonly weight: Tensor; readonly mean: Tensor; readonly
 export type Paces = {
   /** Learning rate over 1 - beta1^t. */
   readonly rate: Tensor;
+  /** Learning rate. */
+  readonly plainRate: Tensor;
   /** 1 / √(1 - beta2^t) */
   readonly root: Tensor;
   /** 1 - learning rate · weight decay */
@@ -50,6 +52,7 @@ export function pacesAt(
 ): Readonly<Record<keyof Paces, number>> {
   return {
     rate: learningRate / (1 - beta1 ** step),
+    plainRate: learningRate,
     root: 1 / Math.sqrt(1 - beta2 ** step),
     keep: 1 - learningRate * weightDecay,
   };

@@ -1,11 +1,14 @@
-/** @file The update of all weights as one graph: gradients scaled and clipped, AdamW, running averages of weights. */
+/** @file The update of all weights as one graph: gradients scaled and clipped, AdamW or Muon, running averages of weights. */
 import { minimum, reciprocal, sqrt } from "../../graph/functions.ts";
 import type { Shape } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
 import { type AdamWSettings, adamW, type Paces } from "./adamw.ts";
+import { muon, takesMuon } from "./muon.ts";
 
 export type UpdateSettings = {
   readonly adamW: AdamWSettings;
+  /** Whether Muon moves the matrices inside the model, with the rate, decay and `beta1` of `adamW`. */
+  readonly muon?: boolean;
   /** Gradients whose norm over all weights exceeds this are scaled down to it; null leaves them. */
   readonly clip: number | null;
   /** Whether an exponential moving average of the weights is kept. */
@@ -22,7 +25,7 @@ export function rolesOf({ average }: Pick<UpdateSettings, "average">): readonly 
 }
 
 /** Inputs of the update graph beside the tensors by role: scalars of shape []. */
-export const scalarInputs = ["rate", "root", "keep", "averageDecay", "share"] as const;
+export const scalarInputs = ["rate", "plainRate", "root", "keep", "averageDecay", "share"] as const;
 
 /**
  * Outputs of one update: `<role>/<key>` for every weight and role, and `norm`, the norm of the averaged gradients before
@@ -39,13 +42,19 @@ export function updateGraph(
   const norm = globalNorm(gradients).mul(scalars.share);
   const factor = settings.clip === null ? scalars.share : scalars.share.mul(clipFactor(norm, settings.clip));
   const outputs: Record<string, Tensor> = { norm };
-  for (const [i, key] of keys.entries()) {
+  const inputs = keys.map((key, i) => {
     const at = (role: Role) => input(`${role}/${key}`, shapes.get(key)!);
     const state = { weight: at("weight"), mean: at("mean"), square: at("square") };
-    const after = adamW(state, gradients[i].mul(factor), scalars as Paces, settings.adamW);
+    return { key, state, average: at("average"), gradient: gradients[i].mul(factor) };
+  });
+  const isMuon = ({ key }: { key: string }) => settings.muon === true && takesMuon(key, shapes.get(key)!);
+  const moved = muon(inputs.filter(isMuon), scalars as Paces, settings.adamW);
+  for (const each of inputs) {
+    const { key, state, average, gradient } = each;
+    const after = isMuon(each) ? moved.shift()! : adamW(state, gradient, scalars as Paces, settings.adamW);
     for (const role of ["weight", "mean", "square"] as const) outputs[`${role}/${key}`] = after[role];
     if (settings.average)
-      outputs[`average/${key}`] = movingAverage(at("average"), after.weight, scalars.averageDecay);
+      outputs[`average/${key}`] = movingAverage(average, after.weight, scalars.averageDecay);
   }
   return outputs;
 }

@@ -46,8 +46,8 @@ export type Trainee = {
 };
 
 export function updateSettings(stage: OptimiserRecipe): UpdateSettings {
-  const { beta1, beta2, eps, weightDecay, clip } = stage;
-  return { adamW: { beta1, beta2, eps, weightDecay }, clip, average: true };
+  const { beta1, beta2, eps, weightDecay, clip, method } = stage;
+  return { adamW: { beta1, beta2, eps, weightDecay }, muon: method === "muon", clip, average: true };
 }
 
 export function rateSchedule({ rate, warmUp, decay, final }: OptimiserRecipe): RateSchedule {

@@ -17,7 +17,7 @@ export type SegmentedStep = {
   readonly report: Readonly<Record<string, HostTensor>>;
 };
 
-type Paces = Record<"rate" | "root" | "keep" | "averageDecay" | "share", number>;
+type Paces = Record<"rate" | "plainRate" | "root" | "keep" | "averageDecay" | "share", number>;
 
 /**
  * Weights and their optimiser state, updated by AdamW while the backward pass is still on its way to the first link. One
