@@ -54,6 +54,33 @@ export function framesOf(pixels: Float32Array, size: number, first: number, coun
   return pixels.slice(first * frame, (first + count) * frame);
 }
 
+/** Part of a picture: its first row and column. */
+export type Corner = { readonly row: number; readonly column: number };
+
+/** A square window of `side` pixels of all frames of pixels `[T, 3, S, S]`. */
+export function windowOf(
+  pixels: Float32Array,
+  size: number,
+  { row, column }: Corner,
+  side: number,
+): Float32Array {
+  const planes = pixels.length / (size * size);
+  const out = new Float32Array(planes * side * side);
+  for (let line = 0; line < planes * side; line++) {
+    const [plane, y] = [Math.floor(line / side), line % side];
+    const start = (plane * size + row + y) * size + column;
+    out.set(pixels.subarray(start, start + side), line * side);
+  }
+  return out;
+}
+
+/** How much a clip differs from pixel to pixel, so that windows with something in them can be told from empty ones. */
+export function detailOf(pixels: Float32Array): number {
+  let sum = 0;
+  for (let i = 1; i < pixels.length; i++) sum += Math.abs(pixels[i] - pixels[i - 1]);
+  return sum / pixels.length;
+}
+
 /**
  * The index of the clip that comes at `position` of an endless training: every clip once in each epoch, each epoch in an
  * order of its own.

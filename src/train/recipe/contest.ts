@@ -6,7 +6,7 @@ import type { Value } from "../../runtime/engine.ts";
 import { Learner, type LossGraph, type MicroBatch, type TrainingTensors } from "../learner.ts";
 import { learningRate } from "../optimiser/learning-rate.ts";
 import { adversarialTerm, discriminatorLoss, gateAt, turnAt } from "../vae/adversarial.ts";
-import { decodeClip, encodeClip, latentShape, sampleLatents } from "../vae/codec.ts";
+import { decodeClips, encodeClips, sampleLatents } from "../vae/codec.ts";
 import { DISCRIMINATOR, initialDiscriminator } from "../vae/discriminator.ts";
 import type { VaeStageRecipe } from "./schema.ts";
 import {
@@ -19,6 +19,7 @@ import {
 } from "./trainee.ts";
 import {
   reconstruction,
+  sampleShapes,
   startVae,
   stepOf,
   type VaeGraphs,
@@ -48,6 +49,11 @@ export async function contestOf(
 ): Promise<Trainee> {
   if (setting.stage.train !== "all")
     throw new ConfigError(`${setting.where}: a discriminator needs train: all, got ${setting.stage.train}`);
+  if (setting.stage.batch > 1)
+    throw new ConfigError(
+      `${setting.where}: a discriminator judges one clip at a time, got a batch of ${setting.stage.batch}; set batch to 1 ` +
+        "and accumulate to the clips of a step",
+    );
   const own = start.tensors && filtered(start.tensors, (name) => !isJudge(name));
   const terms = () => ({ adversarial: adversarialTerm(input("gate", []), recipe, recipe.weight) });
   const { learner: vae, graphs } = await startVae(setting, { ...start, tensors: own }, terms);
@@ -81,12 +87,13 @@ function startJudge(
     : Learner.start(engines, initialDiscriminator(recipe, seed), settings);
 }
 
-function judgingGraph({ config, size }: VaeStageSetting, recipe: ContestRecipe, frames: number): LossGraph {
+function judgingGraph(setting: VaeStageSetting, recipe: ContestRecipe, frames: number): LossGraph {
+  const { config } = setting;
   const p = new Scope();
-  const shape = [frames, config.inChannels, size, size];
+  const { shape, latents: noise } = sampleShapes(setting, frames);
   const clip = input("clip", shape);
-  const latents = sampleLatents(encodeClip(p, clip, config), input("noise", latentShape(shape, config)));
-  const pair = { clip, reconstruction: decodeClip(p, latents, config) };
+  const latents = sampleLatents(encodeClips(p, clip, config), input("noise", noise));
+  const pair = { clip, reconstruction: decodeClips(p, latents, config) };
   const { loss, parts } = discriminatorLoss(p, pair, recipe, recipe.kind);
   return { name: `discriminator, [${shape.join(", ")}]`, loss, report: parts, params: p.declared };
 }

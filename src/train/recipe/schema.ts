@@ -17,6 +17,8 @@ const optimiserFields = {
   decay: z.enum(["constant", "linear", "cosine"]).default("cosine"),
   /** Share of the rate that is left at the last step. */
   final: share.default(0.05),
+  /** What moves the matrices inside the model; everything else takes AdamW. */
+  method: z.enum(["adamw", "muon"]).default("adamw"),
   beta1: share.default(defaultAdamW.beta1),
   beta2: share.default(defaultAdamW.beta2),
   eps: z.number().positive().default(defaultAdamW.eps),
@@ -132,9 +134,13 @@ const vaeStageSchema = z.strictObject({
   frames: count.optional(),
   /** Width and height in pixels. */
   size: count.optional(),
-  /** Clips of a step; each is a micro-batch. */
-  batch: count.default(4),
-  /** Share of the clips that are images. */
+  /** Pixels a side of a window that is cut out of every clip, where it shows most; null for whole clips. */
+  crop: count.nullable().default(null),
+  /** Clips of a micro-batch, which go through at once. */
+  batch: count.default(1),
+  /** Micro-batches of a step. */
+  accumulate: count.default(4),
+  /** Share of the micro-batches that are images. */
   imageShare: share.default(0),
   /** `decoder` keeps the encoder, and with it the latents, as they are. */
   train: z.enum(["all", "decoder"]).default("all"),

@@ -24,7 +24,7 @@ export function planStages({ vae, transformer }: Recipe): PlannedStage[] {
   ];
   let [stepsBefore, clipsBefore] = [0, 0];
   return all.map((each, index) => {
-    const clipsPerStep = each.kind === "vae" ? each.stage.batch : each.stage.batch * each.stage.accumulate;
+    const clipsPerStep = each.stage.batch * each.stage.accumulate;
     const before = all[index - 1];
     const planned = {
       ...each,

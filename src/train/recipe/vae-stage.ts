@@ -18,7 +18,7 @@ import { latentShape } from "../vae/codec.ts";
 import { clipRule, comesBack, vaeLoss } from "../vae/loss.ts";
 import { lpips } from "../vae/lpips.ts";
 import { perceptualFrame, perceptualTerm, plainPerceptual } from "../vae/perceptual.ts";
-import { type ClipSource, clipOrder, framesOf } from "./clips.ts";
+import { type ClipSource, clipOrder, detailOf, framesOf, windowOf } from "./clips.ts";
 import { colourTerm } from "./colour-term.ts";
 import { openPart, readPart } from "./model-folder.ts";
 import type { VaeStageRecipe } from "./schema.ts";
@@ -130,13 +130,14 @@ export async function startVae(
 }
 
 function graphsFor(
-  { stage, config, size }: VaeStageSetting,
+  setting: VaeStageSetting,
   frames: number,
   terms?: (p: Scope) => Parameters<typeof vaeLoss>[4],
 ): Omit<VaeGraphs, "frames"> {
+  const { stage, config } = setting;
   const p = new Scope();
-  const shape = [frames, config.inChannels, size, size];
-  const sample = { clip: input("clip", shape), noise: input("noise", latentShape(shape, config)) };
+  const { shape, latents } = sampleShapes(setting, frames);
+  const sample = { clip: input("clip", shape), noise: input("noise", latents), batch: stage.batch };
   const perceptual = pictureTerm(p, stage);
   const weights = { ...stage, perceptual: perceptual === undefined ? 0 : 1 };
   const { loss, parts, reconstruction } = vaeLoss(p, sample, config, weights, { perceptual, ...terms?.(p) });
@@ -182,38 +183,85 @@ export function vaeBatches(
   const order = clipOrder(seed, clips.count);
   return (step) => {
     const global = stepsBefore + step;
-    const first = clipsBefore + (step - 1) * stage.batch;
-    const images = imagesInBatch({ seed, step: global, share: stage.imageShare }, stage.batch);
+    const { batch, accumulate } = stage;
+    const first = clipsBefore + (step - 1) * batch * accumulate;
+    const images = imagesInBatch({ seed, step: global, share: stage.imageShare }, accumulate);
     return Promise.all(
-      images.map(async (isImage, i) => {
+      images.map(async (isImage, part) => {
         const graph = graphs.find(({ frames }) => frames === (isImage ? 1 : lengthOf(setting)))!;
-        const place = { step: global, i };
-        return { graph: graph.learning, feeds: await vaeFeeds(setting, graph, order(first + i), place) };
+        const indices = Array.from({ length: batch }, (_, i) => order(first + part * batch + i));
+        const feeds = await vaeFeeds(setting, graph, indices, { step: global, part });
+        return { graph: graph.learning, feeds };
       }),
     );
   };
 }
 
-/** One clip, from a frame that is drawn, with its noise. */
+/** Clips that go through at once, with their noise. */
 async function vaeFeeds(
-  { stage, clips, config, size, seed }: VaeStageSetting,
+  setting: VaeStageSetting,
   { frames }: VaeGraphs,
-  index: number,
-  { step, i }: { readonly step: number; readonly i: number },
+  indices: readonly number[],
+  { step, part }: { readonly step: number; readonly part: number },
 ): Promise<Record<string, HostTensor>> {
-  const from = Math.floor(drawUniform(rngFor(seed, "first frame", step, i)) * (clips.frames - frames + 1));
-  const shape = [frames, config.inChannels, size, size];
-  const latents = latentShape(shape, config);
-  const frame = perceptualFrame(seed, step, i, frames);
+  const { stage, seed } = setting;
+  const { shape, latents } = sampleShapes(setting, frames);
+  const clips = await Promise.all(
+    indices.map((index, i) => drawClip(setting, frames, index, { step, i: part * stage.batch + i })),
+  );
+  const frame = perceptualFrame(seed, step, part, shape[0]);
   return {
-    clip: { dtype: "f32", shape, data: framesOf(await clips.pixels(index, size), size, from, frames) },
+    clip: { dtype: "f32", shape, data: sideBySide(clips, frames) },
     noise: {
       dtype: "f32",
       shape: latents,
-      data: drawNormals(rngFor(seed, "posterior", step, i), sizeOf(latents)),
+      data: drawNormals(rngFor(seed, "posterior", step, part), sizeOf(latents)),
     },
     ...(stage.perceptual === 0 ? {} : { frame: { dtype: "i32", shape: [1], data: Int32Array.of(frame) } }),
   };
+}
+
+/** Windows that are drawn for every clip, of which the one with most in it is taken. */
+const WINDOWS = 3;
+
+/** Frames `[T, 3, S, S]` of a clip from one that is drawn, whole or a window of them. */
+async function drawClip(
+  { stage: { crop }, clips, size, seed }: VaeStageSetting,
+  frames: number,
+  index: number,
+  { step, i }: { readonly step: number; readonly i: number },
+): Promise<Float32Array> {
+  const from = Math.floor(drawUniform(rngFor(seed, "first frame", step, i)) * (clips.frames - frames + 1));
+  const whole = framesOf(await clips.pixels(index, size), size, from, frames);
+  if (crop === null) return whole;
+  const rng = rngFor(seed, "window", step, i);
+  const place = () => Math.floor(drawUniform(rng) * (size - crop + 1));
+  const windows = Array.from({ length: WINDOWS }, () =>
+    windowOf(whole, size, { row: place(), column: place() }, crop),
+  );
+  const detail = windows.map(detailOf);
+  return windows[detail.indexOf(Math.max(...detail))];
+}
+
+/** Clips of so many frames as one batch: first frames of all clips first. */
+function sideBySide(clips: readonly Float32Array[], frames: number): Float32Array {
+  const picture = clips[0].length / frames;
+  const out = new Float32Array(clips.length * clips[0].length);
+  for (let t = 0; t < frames; t++)
+    for (const [i, clip] of clips.entries())
+      out.set(clip.subarray(t * picture, (t + 1) * picture), (t * clips.length + i) * picture);
+  return out;
+}
+
+/** Shapes of a micro-batch of clips and of their latents. */
+export function sampleShapes({ stage, config, size }: VaeStageSetting, frames: number) {
+  const side = stage.crop ?? size;
+  const clip = [frames, config.inChannels, side, side];
+  const [pictures, latents] = [clip, latentShape(clip, config)].map(([n, ...rest]) => [
+    n * stage.batch,
+    ...rest,
+  ]);
+  return { shape: pictures, latents };
 }
 
 /** The first clips of the order above what the VAE makes of them, `[T, 3, 2S, S]`. */
@@ -223,17 +271,21 @@ export async function reconstruction(
   graphs: readonly VaeGraphs[],
   more: MicroBatch["feeds"] = {},
 ) {
-  const { size } = setting;
+  const { batch } = setting.stage;
   const [graph] = graphs;
-  const feeds = await vaeFeeds(setting, graph, 0, { step: 0, i: 0 });
+  const indices = Array.from({ length: batch }, (_, i) => i % setting.clips.count);
+  const feeds = await vaeFeeds(setting, graph, indices, { step: 0, part: 0 });
   const { reconstruction } = await learner.evaluate({ graph: graph.showing, feeds: { ...feeds, ...more } });
-  const plane = size * size;
-  const data = new Float32Array(2 * graph.frames * 3 * plane);
+  const { shape } = sampleShapes(setting, graph.frames);
+  const [side, picture] = [shape[3], sizeOf(shape.slice(1))];
+  const plane = side * side;
+  const data = new Float32Array(2 * graph.frames * picture);
   for (let i = 0; i < graph.frames * 3; i++) {
-    data.set((feeds.clip.data as Float32Array).subarray(i * plane, (i + 1) * plane), 2 * i * plane);
-    data.set((reconstruction.data as Float32Array).subarray(i * plane, (i + 1) * plane), (2 * i + 1) * plane);
+    const from = Math.floor(i / 3) * batch * picture + (i % 3) * plane;
+    data.set((feeds.clip.data as Float32Array).subarray(from, from + plane), 2 * i * plane);
+    data.set((reconstruction.data as Float32Array).subarray(from, from + plane), (2 * i + 1) * plane);
   }
-  return { data, shape: [graph.frames, 3, 2 * size, size] };
+  return { data, shape: [graph.frames, 3, 2 * side, side] };
 }
 
 function lengthOf({ stage, clips }: VaeStageSetting): number {
@@ -241,10 +293,15 @@ function lengthOf({ stage, clips }: VaeStageSetting): number {
 }
 
 function checkSize(setting: VaeStageSetting): void {
-  const { config, size, where } = setting;
+  const { config, size, where, stage } = setting;
   const frames = lengthOf(setting);
-  if (!comesBack([frames, config.inChannels, size, size], config))
+  const side = stage.crop ?? size;
+  if (side > size)
     throw new ConfigError(
-      `${where}: clips must be ${clipRule(config)}, got ${frames} frames of ${size} x ${size} pixels`,
+      `${where}: crop is ${side} pixels, more than the ${size} that clips have; take a smaller one`,
+    );
+  if (!comesBack([frames, config.inChannels, side, side], config))
+    throw new ConfigError(
+      `${where}: clips must be ${clipRule(config)}, got ${frames} frames of ${side} x ${side} pixels`,
     );
 }
