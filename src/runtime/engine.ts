@@ -101,13 +101,29 @@ export class Engine {
     );
   }
 
-  upload(tensor: HostTensor): Promise<ResidentRef> {
-    return this.call("upload", tensor);
+  async upload(tensor: HostTensor): Promise<ResidentRef> {
+    const [ref] = await this.call("upload", [tensor]);
+    return ref;
   }
 
   /** Brings a tensor to the host; unless `keep` is set the engine lets go of it. */
-  download(tensor: ResidentRef, { keep = false } = {}): Promise<HostTensor> {
-    return this.call("download", { id: tensor.id, keep });
+  async download(tensor: ResidentRef, { keep = false } = {}): Promise<HostTensor> {
+    const [found] = await this.call("download", { ids: [tensor.id], keep });
+    return found;
+  }
+
+  /** Brings tensors to another engine, all at once; unless `keep` is set this one lets go of them. */
+  async hand<K>(
+    tensors: ReadonlyMap<K, ResidentRef>,
+    to: Engine,
+    { keep = false } = {},
+  ): Promise<Map<K, ResidentRef>> {
+    if (tensors.size === 0) return new Map();
+    const ids = [...tensors.values()].map(({ id }) => id);
+    const found = await this.call("download", { ids, keep });
+    const moved = found.map(({ data }) => data.buffer as ArrayBuffer);
+    const refs = await to.call("upload", found, moved);
+    return new Map([...tensors.keys()].map((key, i) => [key, refs[i]]));
   }
 
   async free(...tensors: readonly ResidentRef[]): Promise<void> {
@@ -139,13 +155,18 @@ export class Engine {
     await this.opening;
   }
 
-  private call<C extends Call>(call: C, request: Calls[C]["request"]): Promise<Calls[C]["reply"]> {
+  /** @param moved buffers of the request that the caller does without afterwards; others are copied */
+  private call<C extends Call>(
+    call: C,
+    request: Calls[C]["request"],
+    moved: readonly ArrayBuffer[] = [],
+  ): Promise<Calls[C]["reply"]> {
     if (this.ended !== null) return Promise.reject(this.ended);
     const ticket = this.nextTicket++;
     return new Promise((resolve, reject) => {
       this.pending.set(ticket, { resolve, reject });
       this.worker.ref();
-      this.worker.postMessage({ call, ticket, request } as RequestMessage);
+      this.worker.postMessage({ call, ticket, request } as RequestMessage, moved);
     });
   }
 

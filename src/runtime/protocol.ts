@@ -52,8 +52,8 @@ export type Calls = {
   load: { request: LoadRequest; reply: { session: number } };
   run: { request: RunRequest; reply: RunReply };
   unload: { request: { session: number }; reply: null };
-  upload: { request: HostTensor; reply: ResidentRef };
-  download: { request: { id: number; keep: boolean }; reply: HostTensor };
+  upload: { request: readonly HostTensor[]; reply: readonly ResidentRef[] };
+  download: { request: { ids: readonly number[]; keep: boolean }; reply: readonly HostTensor[] };
   free: { request: { ids: readonly number[] }; reply: null };
   trim: { request: null; reply: null };
   close: { request: null; reply: null };

@@ -54,8 +54,8 @@ const handlers: {
     sessions.delete(session);
     return null;
   },
-  upload: (tensor) => keep(toOrt(tensor)),
-  download,
+  upload: (tensors) => tensors.map((tensor) => keep(toOrt(tensor))),
+  download: ({ ids, keep: kept }) => ids.map((id) => download(id, kept)),
   free: ({ ids }) => {
     for (const id of ids) drop(id);
     collectDropped();
@@ -87,7 +87,8 @@ async function answer({ call, ticket, request }: RequestMessage): Promise<void> 
     // The table pairs each call with its request; TypeScript cannot follow that through an index.
     const handler = handlers[call] as (request: unknown) => unknown;
     const reply = await handler(request);
-    const moved = call === "download" ? [(reply as HostTensor).data.buffer as ArrayBuffer] : [];
+    const moved =
+      call === "download" ? (reply as HostTensor[]).map(({ data }) => data.buffer as ArrayBuffer) : [];
     port.postMessage({ ticket, reply } satisfies ReplyMessage, moved);
     if (call === "close") port.close();
   } catch (error) {
@@ -121,7 +122,7 @@ async function run({ session, feeds, consume }: RunRequest): Promise<RunReply> {
   return { outputs, nonFinite: firstNonFinite(named), seconds };
 }
 
-function download({ id, keep: kept }: { id: number; keep: boolean }): HostTensor {
+function download(id: number, kept: boolean): HostTensor {
   const tensor = fromOrt(resident(id));
   if (!kept) {
     residents.delete(id);

@@ -1,31 +1,14 @@
 /** @file Weights that are being trained: gradients of losses, updates, and the state that a run can go on from. */
-import { gradientsOrNull } from "../autodiff/grad.ts";
 import { SessionError, ShapeError } from "../errors.ts";
-import { type ParamStorage, toOnnx } from "../graph/onnx.ts";
-import { simplify } from "../graph/rewrite.ts";
 import { type Shape, sizeOf } from "../graph/shape.ts";
-import { input, type Tensor } from "../graph/tensor.ts";
-import type { Engine, Session, Value } from "../runtime/engine.ts";
+import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
+import type { MicroBatch } from "./loss-graph.ts";
 import { pacesAt } from "./optimiser/adamw.ts";
-import { type Role, rolesOf, type UpdateSettings, updateGraph } from "./optimiser/update.ts";
+import { type Role, rolesOf, type UpdateSettings } from "./optimiser/update.ts";
+import { type Gradients, namesOf, type Report, Shard } from "./shard.ts";
 
-/** A loss as a graph. The same object is the same compiled graph: build one for every shape of batch and keep it. */
-export type LossGraph = {
-  /** Names it in messages. */
-  readonly name: string;
-  /** The scalar whose gradient is followed. */
-  readonly loss: Tensor;
-  /** More to be known about each batch: small tensors by name. */
-  readonly report: Readonly<Record<string, Tensor>>;
-  /** Parameters that the graph declares, by checkpoint key. */
-  readonly params: ReadonlyMap<string, Tensor>;
-  /** Parameters that lie in files and stay as they are. */
-  readonly frozen?: { readonly folder: string; readonly storage: (key: string) => ParamStorage | undefined };
-};
-
-/** One batch that goes through the engine at once. */
-export type MicroBatch = { readonly graph: LossGraph; readonly feeds: Readonly<Record<string, Value>> };
+export type { LossGraph, MicroBatch } from "./loss-graph.ts";
 
 /** Values of the trained parameters. */
 export type Weights = ReadonlyMap<string, { readonly shape: Shape; readonly data: Float32Array }>;
@@ -43,35 +26,27 @@ export type StepReport = {
 /** Everything that training goes on from, but for the step: a tensor for every role and key, `<role>/<key>`. */
 export type TrainingTensors = ReadonlyMap<string, { readonly shape: Shape; readonly data: Float32Array }>;
 
-type Compiled = { readonly session: Session; readonly keys: readonly string[] };
-
-/** Gradients of a batch by key, with its engine or on the host, and what the batch reported. */
-type Differentiated = { readonly gradients: Gradients; readonly report: Record<string, HostTensor> };
-type Gradients = ReadonlyMap<string, Value>;
-
 /**
- * The engine that holds the state, and others that work on micro-batches beside it. Graphs of many small operators gain
- * most from an engine of one thread for every core, since nothing is cut between threads then.
+ * The engines that work on micro-batches side by side, each of which keeps and updates a share of the state. Graphs of
+ * many small operators gain most from an engine of one thread for every core, since nothing is cut between threads then.
  */
 export type Engines = readonly [Engine, ...Engine[]];
 
 /**
- * Trained weights with their optimiser state, kept near the engine. Losses may differ from step to step, also in which
+ * Trained weights with their optimiser state, kept near the engines. Losses may differ from step to step, also in which
  * of the weights they reach; what a step's losses do not reach gets a gradient of zero.
  */
 export class Learner {
-  private readonly engine: Engine;
-  private readonly replicas: readonly Engine[];
+  private readonly shards: readonly Shard[];
   private readonly settings: UpdateSettings;
   private readonly shapes: ReadonlyMap<string, Shape>;
-  private readonly compiled = new Map<Engine, Map<LossGraph, Promise<Compiled>>>();
-  private readonly helpers = new Map<string, Promise<Session>>();
-  private state = new Map<string, ResidentRef>();
 
   private constructor(engines: Engines, settings: UpdateSettings, shapes: ReadonlyMap<string, Shape>) {
-    [this.engine, ...this.replicas] = engines;
     this.settings = settings;
     this.shapes = shapes;
+    const shares = sharesOf(shapes, engines.length);
+    const trained = new Set(shapes.keys());
+    this.shards = engines.map((engine, i) => new Shard(engine, shares[i], settings, trained));
   }
 
   /** Starts from weights, with an optimiser that has seen nothing. */
@@ -97,11 +72,13 @@ export class Learner {
     const weights = [...tensors].filter(([name]) => name.startsWith("weight/"));
     const shapes = new Map(weights.map(([name, { shape }]) => [name.slice("weight/".length), shape]));
     const learner = new Learner(engines, settings, shapes);
-    for (const name of learner.names()) {
-      const tensor = tensors.get(name);
-      if (tensor === undefined) throw new ShapeError(`the training state has no ${name}; it is not complete`);
-      learner.state.set(name, await engines[0].upload({ dtype: "f32", ...tensor }));
+    for (const { role, key } of namesOf(shapes, rolesOf(settings))) {
+      const tensor = tensors.get(`${role}/${key}`);
+      if (tensor === undefined)
+        throw new ShapeError(`the training state has no ${role}/${key}; it is not complete`);
+      await learner.ownerOf(key).upload(role, key, tensor.data);
     }
+    await learner.exchangeWeights();
     return learner;
   }
 
@@ -121,25 +98,28 @@ export class Learner {
     batches: readonly MicroBatch[],
     { averageDecay = 0.999, signal }: { averageDecay?: number; signal?: AbortSignal } = {},
   ): Promise<StepReport> {
-    const found = await this.differentiateAll(batches, signal);
-    const reports = found.map(({ report }) => report);
-    let sum: Gradients | null = null;
-    for (const { gradients } of found) sum = sum === null ? gradients : await this.accumulate(sum, gradients);
-    const gradientNorm = await this.update(sum!, step, rate, averageDecay, 1 / batches.length);
-    const loss = reports.reduce((total, { loss }) => total + first(loss), 0) / batches.length;
+    const { gradients, reports } = await this.differentiate(batches, signal);
+    const sums = await this.exchangeGradients(gradients);
+    const squares = sums.reduce((total, sum) => total + sum.squares, 0);
+    const gradientNorm = Math.sqrt(squares) / batches.length;
+    if (!Number.isFinite(gradientNorm))
+      throw new SessionError(`the gradient of step ${step} is not finite: its norm is ${gradientNorm}`);
+    const share = clipFactor(gradientNorm, this.settings.clip) / batches.length;
+    const scalars = { ...pacesAt(step, rate, this.settings.adamW), averageDecay, share };
+    await Promise.all(this.shards.map((shard, i) => shard.update(sums[i].gradients, scalars)));
+    await this.exchangeWeights();
+    const loss = reports.reduce((total, { loss }) => total + Number(loss.data[0]), 0) / batches.length;
     return { loss, gradientNorm, reports };
   }
 
   /** The loss and reports of a batch, without learning from it. */
-  async evaluate(batch: MicroBatch): Promise<Readonly<Record<string, HostTensor>>> {
-    const model = `evaluation of ${batch.graph.name}`;
-    const session = await this.helper(model, () => ({ loss: batch.graph.loss, ...batch.graph.report }));
-    return downloadAll(this.engine, await this.engine.run(session, this.feedsOf(session, batch)));
+  async evaluate(batch: MicroBatch): Promise<Report> {
+    return this.shards[0].evaluate(batch);
   }
 
-  /** References to the current weights by key, to be fed to other graphs; valid until the next step. */
+  /** References to the current weights near the first engine by key, to be fed to other graphs; valid until the next step. */
   weights(): ReadonlyMap<string, ResidentRef> {
-    return new Map([...this.shapes.keys()].map((key) => [key, this.state.get(`weight/${key}`)!]));
+    return new Map([...this.shapes.keys()].map((key) => [key, this.shards[0].weight(key)!]));
   }
 
   /** Copies of the weights, or of their moving average. */
@@ -151,193 +131,79 @@ export class Learner {
   /** Copies of the whole state. */
   async tensors(wanted: readonly Role[] = rolesOf(this.settings)): Promise<TrainingTensors> {
     const tensors = new Map<string, { shape: Shape; data: Float32Array }>();
-    for (const name of this.names(wanted)) {
-      const { shape, data } = await this.engine.download(this.state.get(name)!, { keep: true });
-      tensors.set(name, { shape, data: data as Float32Array });
+    for (const { role, key } of namesOf(this.shapes, wanted)) {
+      const data = await this.ownerOf(key).download(role, key);
+      tensors.set(`${role}/${key}`, { shape: this.shapes.get(key)!, data });
     }
     return tensors;
   }
 
-  /** Gives sessions and tensors back to the engine. */
+  /** Gives sessions and tensors back to the engines. */
   async close(): Promise<void> {
-    for (const [engine, graphs] of this.compiled)
-      for (const compiled of graphs.values()) await engine.unload((await compiled).session);
-    for (const session of this.helpers.values()) await this.engine.unload(await session);
-    await this.engine.free(...this.state.values());
-    this.state.clear();
+    for (const shard of this.shards) await shard.close();
   }
 
-  private names(wanted: readonly Role[] = rolesOf(this.settings)): string[] {
-    return [...this.shapes.keys()].flatMap((key) => wanted.map((role) => `${role}/${key}`));
+  private ownerOf(key: string): Shard {
+    return this.shards.find(({ shapes }) => shapes.has(key))!;
   }
 
-  /** Every engine takes every n-th batch; results come in the order of the batches, whichever is done first. */
-  private async differentiateAll(
+  /** Every engine takes every n-th batch and adds up its own; reports come in the order of the batches. */
+  private async differentiate(
     batches: readonly MicroBatch[],
     signal: AbortSignal | undefined,
-  ): Promise<Differentiated[]> {
-    const found: Differentiated[] = [];
-    const engines = [this.engine, ...this.replicas].slice(0, batches.length);
-    const weights = engines.length > 1 ? await this.weightsOnHost() : {};
-    const work = engines.map(async (engine, first) => {
-      for (let i = first; i < batches.length; i += engines.length)
-        found[i] =
-          engine === this.engine
-            ? await this.differentiate(batches[i], signal)
-            : await this.differentiateElsewhere(engine, batches[i], weights, signal);
-    });
-    await Promise.all(work);
-    return found;
-  }
-
-  private async differentiate(batch: MicroBatch, signal: AbortSignal | undefined): Promise<Differentiated> {
-    const { session, keys } = await this.compile(this.engine, batch.graph);
-    const outputs = await this.engine.run(session, this.feedsOf(session, batch), { signal });
-    const { gradients, rest } = splitOutputs(outputs, keys);
-    return { gradients, report: await downloadAll(this.engine, rest) };
-  }
-
-  private async differentiateElsewhere(
-    engine: Engine,
-    { graph, feeds }: MicroBatch,
-    weights: Readonly<Record<string, HostTensor>>,
-    signal: AbortSignal | undefined,
-  ): Promise<Differentiated> {
-    const { session, keys } = await this.compile(engine, graph);
-    const taken = session.model.inputs.filter(({ name }) => name in weights && !(name in feeds));
-    const fed = { ...feeds, ...Object.fromEntries(taken.map(({ name }) => [name, weights[name]])) };
-    const outputs = await downloadAll(engine, await engine.run(session, fed, { signal }));
-    const { gradients, rest } = splitOutputs(outputs, keys);
-    return { gradients, report: rest };
-  }
-
-  private async weightsOnHost(): Promise<Record<string, HostTensor>> {
-    const entries = [...this.weights()].map(
-      async ([key, ref]) => [key, await this.engine.download(ref, { keep: true })] as const,
-    );
-    return Object.fromEntries(await Promise.all(entries));
-  }
-
-  private async accumulate(sum: Gradients, gradients: Gradients): Promise<Gradients> {
-    const shared = [...gradients.keys()].filter((key) => sum.has(key));
-    const session = await this.helper(`sum of ${shared.join()}`, () =>
-      Object.fromEntries(
-        shared.map((key) => [key, this.parameter("a/", key).add(this.parameter("b/", key))]),
+  ): Promise<{ gradients: Gradients[]; reports: Report[] }> {
+    const engines = this.shards.length;
+    const found = await Promise.all(
+      this.shards.map((shard, first) =>
+        shard.differentiate(
+          batches.filter((_, i) => i % engines === first),
+          signal,
+        ),
       ),
     );
-    const feeds = shared.flatMap((key) => [
-      [`a/${key}`, sum.get(key)!] as const,
-      [`b/${key}`, gradients.get(key)!] as const,
-    ]);
-    const consume = residents(feeds.map(([, value]) => value));
-    const added = await this.engine.run(session, Object.fromEntries(feeds), { consume });
-    return new Map([...sum, ...gradients, ...Object.entries(added)]);
+    const reports = batches.map((_, i) => found[i % engines].reports[Math.floor(i / engines)]);
+    return { gradients: found.map(({ gradients }) => gradients), reports };
   }
 
-  /** Updates the state and returns the norm of the gradient. */
-  private async update(
-    gradients: Gradients,
-    step: number,
-    rate: number,
-    averageDecay: number,
-    share: number,
-  ): Promise<number> {
-    const session = await this.helper("update", () => updateGraph(this.shapes, this.settings));
-    const scalars = { ...pacesAt(step, rate, this.settings.adamW), averageDecay, share };
-    const feeds: Record<string, Value> = Object.fromEntries(this.state);
-    for (const { name, shape } of session.model.inputs)
-      if (name in scalars) feeds[name] = scalar(scalars[name as keyof typeof scalars]);
-      else if (name.startsWith("gradient/"))
-        feeds[name] = gradients.get(name.slice("gradient/".length)) ?? zeros(shape);
-    const consume = [...this.state.values(), ...residents([...gradients.values()])];
-    const { norm, ...state } = await this.engine.run(session, feeds, { consume });
-    this.state = new Map(Object.entries(state));
-    return first(await this.engine.download(norm));
+  /** Brings every gradient to the engine that updates its weight, where those of all engines are added up. */
+  private exchangeGradients(
+    found: readonly Gradients[],
+  ): Promise<{ gradients: Gradients; squares: number }[]> {
+    const gathered = this.shards.map(async (shard) => {
+      const parts = found.map((gradients, i) => {
+        const wanted = new Map([...gradients].filter(([key]) => shard.shapes.has(key)));
+        const { engine } = this.shards[i];
+        return engine === shard.engine ? wanted : engine.hand(wanted, shard.engine);
+      });
+      return shard.sum(await Promise.all(parts));
+    });
+    return Promise.all(gathered);
   }
 
-  private compile(engine: Engine, graph: LossGraph): Promise<Compiled> {
-    const graphs = this.compiled.get(engine) ?? new Map<LossGraph, Promise<Compiled>>();
-    this.compiled.set(engine, graphs);
-    const compiling = graphs.get(graph) ?? this.compileNow(engine, graph);
-    graphs.set(graph, compiling);
-    return compiling;
-  }
-
-  private async compileNow(engine: Engine, graph: LossGraph): Promise<Compiled> {
-    const { loss } = simplify({ loss: graph.loss });
-    const reached = gradientsByKey(
-      loss,
-      [...graph.params].filter(([key]) => this.shapes.has(key)),
-    );
-    if (reached.size === 0)
-      throw new SessionError(`${graph.name} reaches none of the ${this.shapes.size} trained parameters`);
-    const gradients = [...reached].map(([key, gradient]) => [`gradient/${key}`, gradient]);
-    const outputs = simplify({ loss, ...graph.report, ...Object.fromEntries(gradients) });
-    const model = toOnnx(outputs, { storage: graph.frozen?.storage });
-    const options = { weightsFolder: graph.frozen?.folder, arena: true };
-    const session = await engine.load(graph.name, model, options);
-    return { session, keys: [...reached.keys()] };
-  }
-
-  private helper(name: string, outputs: () => Record<string, Tensor>): Promise<Session> {
-    const known = this.helpers.get(name);
-    if (known !== undefined) return known;
-    const loading = this.engine.load(name, toOnnx(outputs()), { arena: true });
-    this.helpers.set(name, loading);
-    return loading;
-  }
-
-  private parameter(prefix: string, key: string): Tensor {
-    return input(prefix + key, this.shapes.get(key)!);
-  }
-
-  /** The batch's own feeds, and for every parameter among the model's inputs the current weight. */
-  private feedsOf({ model }: Session, { feeds }: MicroBatch): Record<string, Value> {
-    const all: Record<string, Value> = { ...feeds };
-    for (const { name } of model.inputs) {
-      const weight = this.state.get(`weight/${name}`);
-      if (weight !== undefined && !(name in feeds)) all[name] = weight;
-    }
-    return all;
+  /** Brings every weight to the engines that do not update it. */
+  private async exchangeWeights(): Promise<void> {
+    const followed = this.shards.map(async (shard) => {
+      const others = this.shards.filter((other) => other !== shard);
+      const copies = others.map((other) => other.engine.hand(other.weights(), shard.engine, { keep: true }));
+      await shard.follow(new Map((await Promise.all(copies)).flatMap((each) => [...each])));
+    });
+    await Promise.all(followed);
   }
 }
 
-function gradientsByKey(loss: Tensor, params: readonly (readonly [string, Tensor])[]): Map<string, Tensor> {
-  const found = gradientsOrNull(
-    loss,
-    params.map(([, param]) => param),
-  );
-  return new Map(params.flatMap(([key], i) => (found[i] === null ? [] : [[key, found[i]] as const])));
+/** Shapes by key, cut into so many shares of about one size. */
+function sharesOf(shapes: ReadonlyMap<string, Shape>, count: number): Map<string, Shape>[] {
+  const shares = Array.from({ length: count }, () => ({ size: 0, shapes: new Map<string, Shape>() }));
+  const fromLarge = [...shapes].toSorted(([, a], [, b]) => sizeOf(b) - sizeOf(a));
+  for (const [key, shape] of fromLarge) {
+    const share = shares.reduce((least, other) => (other.size < least.size ? other : least));
+    share.shapes.set(key, shape);
+    share.size += sizeOf(shape);
+  }
+  return shares.map((share) => share.shapes);
 }
 
-function splitOutputs<V extends Value>(outputs: Readonly<Record<string, V>>, keys: readonly string[]) {
-  const gradients = new Map(keys.map((key) => [key, outputs[`gradient/${key}`]]));
-  const rest = Object.entries(outputs).filter(([name]) => !name.startsWith("gradient/"));
-  return { gradients, rest: Object.fromEntries(rest) as Record<string, V> };
-}
-
-async function downloadAll(
-  engine: Engine,
-  refs: Readonly<Record<string, ResidentRef>>,
-): Promise<Record<string, HostTensor>> {
-  const entries = Object.entries(refs).map(
-    async ([name, ref]) => [name, await engine.download(ref)] as const,
-  );
-  return Object.fromEntries(await Promise.all(entries));
-}
-
-function residents(values: readonly Value[]): ResidentRef[] {
-  return values.filter((value) => "id" in value);
-}
-
-function scalar(value: number): HostTensor {
-  return { dtype: "f32", shape: [], data: Float32Array.of(value) };
-}
-
-function first({ data }: HostTensor): number {
-  return Number(data[0]);
-}
-
-function zeros(shape: Shape): HostTensor {
-  return { dtype: "f32", shape, data: new Float32Array(sizeOf(shape)) };
+/** What brings a gradient of this norm down to `limit`, at most 1; the tiny addend is PyTorch's. */
+function clipFactor(norm: number, limit: number | null): number {
+  return limit === null ? 1 : Math.min(1, limit / (norm + 1e-6));
 }

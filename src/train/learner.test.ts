@@ -1,0 +1,105 @@
+/** @file Tests that engines beside each other train as one does. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { f32 } from "../../test/helpers/host-tensor.ts";
+import { SessionError } from "../errors.ts";
+import { input } from "../graph/tensor.ts";
+import { Engine } from "../runtime/engine.ts";
+import { type Engines, Learner, type LossGraph } from "./learner.ts";
+import { defaultAdamW } from "./optimiser/adamw.ts";
+
+let first: Engine;
+let second: Engine;
+beforeAll(() => {
+  first = new Engine({ threads: 1 });
+  second = new Engine({ threads: 1 });
+});
+afterAll(async () => {
+  await first.close();
+  await second.close();
+});
+
+const settings = { adamW: defaultAdamW, clip: 1, average: true };
+const [x, w, b, c] = [input("x", [2, 3]), input("w", [2, 3]), input("b", [3]), input("c", [2])];
+const distance = w.mul(x).add(b);
+const wide: LossGraph = {
+  name: "all but c",
+  loss: distance.mul(distance).mean([0, 1]),
+  report: { sum: x.sum([0, 1]) },
+  params: new Map(Object.entries({ w, b, c })),
+};
+const narrow: LossGraph = {
+  ...wide,
+  name: "c alone",
+  loss: c
+    .mul(c)
+    .mean([0])
+    .add(x.mean([0, 1])),
+};
+const weights = new Map([
+  ["w", { shape: [2, 3], data: Float32Array.of(1, -2, 3, -4, 5, -6) }],
+  ["b", { shape: [3], data: Float32Array.of(0.5, 0.25, -1) }],
+  ["c", { shape: [2], data: Float32Array.of(2, -7) }],
+]);
+const batch = (graph: LossGraph, start: number) => ({
+  graph,
+  feeds: {
+    x: f32(
+      [2, 3],
+      [0, 1, 2, 3, 4, 5].map((i) => start + i / 4),
+    ),
+  },
+});
+
+async function trained(engines: Engines, batches: Parameters<Learner["step"]>[2]) {
+  const learner = await Learner.start(engines, weights, settings);
+  const reports = [await learner.step(1, 0.1, batches), await learner.step(2, 0.1, batches)];
+  const tensors = await learner.tensors();
+  const kept = [...learner.weights().keys()];
+  await learner.close();
+  return { reports, tensors, kept };
+}
+
+describe("two engines", () => {
+  test.each([
+    ["three batches", [batch(wide, 1), batch(wide, -2), batch(wide, 3)]],
+    ["one batch", [batch(wide, 1)]],
+    ["batches that reach different weights", [batch(wide, 1), batch(narrow, 2)]],
+  ])("learn the same from %s as one engine", async (_, batches) => {
+    const one = await trained([first], batches);
+    const two = await trained([first, second], batches);
+    expect([...two.tensors.keys()]).toEqual([...one.tensors.keys()]);
+    for (const [name, { data }] of one.tensors)
+      expect(two.tensors.get(name)!.data).toBeCloseToArray(data, { atol: 1e-6 });
+    expect(two.kept).toEqual(one.kept);
+    expect(two.reports.map(({ gradientNorm }) => gradientNorm)).toBeCloseToArray(
+      one.reports.map(({ gradientNorm }) => gradientNorm),
+    );
+  });
+
+  test("report in the order of the batches", async () => {
+    const { reports } = await trained([first, second], [batch(wide, 1), batch(wide, -2), batch(wide, 3)]);
+    const sums = reports[0].reports.map(({ sum }) => sum.data[0]);
+    expect(sums).toEqual([9.75, -8.25, 21.75]);
+  });
+});
+
+test("a learner clips the mean of the gradients to the limit", async () => {
+  const sgd = { adamW: { ...defaultAdamW, beta1: 0 }, clip: 0.5, average: false };
+  const learner = await Learner.start([first, second], weights, sgd);
+  const { gradientNorm } = await learner.step(1, 0.1, [batch(narrow, 1), batch(narrow, 2)]);
+  expect(gradientNorm).toBeCloseTo(Math.hypot(2, 7), 5);
+  const mean = (await learner.tensors(["mean"])).get("mean/c")!.data;
+  expect(mean).toBeCloseToArray(
+    [2, -7].map((v) => (0.5 * v) / Math.hypot(2, 7)),
+    { atol: 1e-5 },
+  );
+  await learner.close();
+});
+
+test("a learner refuses a loss that reaches nothing it trains", async () => {
+  const learner = await Learner.start([first], new Map([["c", weights.get("c")!]]), settings);
+  await expect(learner.step(1, 0.1, [batch(wide, 1)])).rejects.toThrow(
+    new SessionError("all but c reaches none of the 1 trained parameters"),
+  );
+  await learner.close();
+});
