@@ -54,6 +54,8 @@ export type DenoiserInputs = {
   readonly ofs?: ArrayLike<number>;
   /** Index of the step within the run, for denoisers with a cache */
   readonly step?: number;
+  /** Index of the window of the clip that the latents are, for denoisers with a cache; 0 unless given */
+  readonly window?: number;
 };
 
 /** What predicts for a run: a `Denoiser`, or one with a cache. */

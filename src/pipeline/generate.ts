@@ -22,6 +22,7 @@ import {
   unguided,
   variationOf,
 } from "./denoise.ts";
+import type { Predictor } from "./denoiser.ts";
 import { encodePixels } from "./encode.ts";
 import type { PipelineEvent, Stage } from "./events.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
@@ -49,8 +50,8 @@ export async function* generate(
 ): AsyncGenerator<PipelineEvent> {
   const started = performance.now();
   requireTiling(pipeline, options);
-  const { longVideo, latents: given, cache } = options;
-  requireLongVideo(pipeline.checkpoint.transformer.config, longVideo, { ...mode, latents: given, cache });
+  const { longVideo, latents: given } = options;
+  requireLongVideo(pipeline.checkpoint.transformer.config, longVideo, { ...mode, latents: given });
   requirePlaces(pipeline, mode, options);
   const conditions = conditionsOf(pipeline, options);
   const { steps = defaults.steps } = options;
@@ -154,7 +155,7 @@ export async function* sample(
       const { step } = state;
       const seconds = secondsSince(before);
       const { length: steps, [step - 1]: timestep } = timesteps;
-      const cache = cacheOfStep(step - 1, own.denoiser, other?.denoiser);
+      const cache = cacheOfStep(step - 1, own.model, other?.model);
       yield { kind: "step", step, steps, timestep, seconds, state, ...(cache ? { cache } : {}) };
       before = performance.now();
     }
@@ -166,13 +167,13 @@ export async function* sample(
   }
 }
 
-/** The transformer for the rows of a run, with the hidden states of each. */
+/** The transformer for the rows of a run, with the hidden states of each; `model` is what sees one window at a time. */
 function promptedDenoiser(
   { checkpoint, engine }: Pipeline,
   { loraScale, cache, cacheState: saved, longVideo }: Unprompted,
   run: Conditions & { readonly shape: readonly number[]; readonly plan: SamplingPlan },
   text: Prompts,
-): PromptedDenoiser & { readonly text: HostTensor } {
+): PromptedDenoiser & { readonly text: HostTensor; readonly model: Predictor } {
   const { config } = checkpoint.transformer;
   const [, total, , height, width] = run.shape;
   const size = seenAtOnce(config, { frames: total, height, width }, longVideo);
@@ -182,8 +183,8 @@ function promptedDenoiser(
   const call = { ...size, batch, textLength, variation, loraScale, riflex: longVideo?.riflex };
   const { timesteps } = run.plan;
   const cached = { cache, saved, timesteps, isGuidedPair: isGuidedPair(run) };
-  const denoiser = denoiserFor(engine, checkpoint.transformer, call, cached);
-  return { text: rows, denoiser: predictorOver(config, denoiser, total, longVideo) };
+  const model = denoiserFor(engine, checkpoint.transformer, call, cached);
+  return { text: rows, denoiser: predictorOver(config, model, total, longVideo), model };
 }
 
 /** Whether the model is given one sample without the prompt and one with it, and nothing else. */

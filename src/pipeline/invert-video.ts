@@ -63,7 +63,7 @@ export async function* invertVideo(
   await requireCache(cache, checkpoint, { steps, isGuidedPair: false });
   const [numFrames, , height, width] = video.pixels.shape;
   const size = { width, height, frames: numFrames };
-  requireLongVideo(config, options.longVideo, { cache, strength: 1 });
+  requireLongVideo(config, options.longVideo, { strength: 1 });
   requirePlaces(pipeline, { latents: latentSize(config, size) }, options);
   yield startOf(checkpoint, options, { name: NAME, size, recipe: { fit: video.event.fit } });
   yield video.event;

@@ -8,12 +8,12 @@ import { throughAll } from "../block-runner.ts";
 import { Denoiser, type DenoiserCall, type DenoiserInputs } from "../denoiser.ts";
 import type { RunHooks } from "../run-hooks.ts";
 import { type CacheOptions, isForetold, policyOf } from "./caches.ts";
-import { type Evaluations, noEvaluations, Tally } from "./evaluations.ts";
+import { addEvaluations, type Evaluations, noEvaluations, Tally } from "./evaluations.ts";
 import { FeatureArithmetic } from "./feature-arithmetic.ts";
-import { KeptTensors, type SavedTensors } from "./kept-tensors.ts";
 import type { CachePolicy, CacheRun, Decision } from "./policy.ts";
 import { conditionalHalf, deriveUnconditional, sumOf, unconditionalBands } from "./predictions.ts";
 import { type Decider, walkAttention, walkSpan } from "./walks.ts";
+import { WindowCache, type WindowState } from "./window-cache.ts";
 
 /** The run that a cache serves, as far as it is known when the denoiser is set up. */
 export type CachedRun = Omit<CacheRun, "config" | "conditioningChanges"> & {
@@ -22,15 +22,22 @@ export type CachedRun = Omit<CacheRun, "config" | "conditioningChanges"> & {
 
 /** Everything about a cache that a resumed run needs; `structuredClone` copies it. */
 export type CacheState = {
-  /** The step that was evaluated last; null before the first. */
-  readonly step: number | null;
   /** Samples in the batch. */
   readonly batch: number;
-  readonly memory: unknown;
-  readonly tensors: SavedTensors;
+  /** What is known of each window of the clip; of one, where it has no windows. */
+  readonly windows: readonly WindowState[];
 };
 
 type StepInputs = DenoiserInputs & { readonly step: number };
+
+/** One prediction on its way: who decides, and for which window. */
+type Task = {
+  readonly policy: CachePolicy;
+  readonly window: WindowCache;
+  readonly inputs: StepInputs;
+  readonly hooks: RunHooks;
+  readonly tally: Tally;
+};
 
 /** A `Denoiser` that may leave parts of the model out, as a cache decides. */
 export class CachedDenoiser {
@@ -43,12 +50,11 @@ export class CachedDenoiser {
   /** For the samples with the prompt alone. */
   private half: Denoiser | null = null;
   private policy: CachePolicy | null = null;
-  private remembered: unknown = null;
   private step: number | null = null;
+  /** By the index of the window; a clip without windows is window 0. */
+  private readonly windows: WindowCache[] = [];
   private resumed: CacheState | null = null;
-  private readonly tensors: KeptTensors;
   private readonly arithmetic = new FeatureArithmetic();
-  private latest: Evaluations = noEvaluations;
 
   /** @throws ConfigError for a cache that does not fit the run, and as `Denoiser` */
   constructor(
@@ -64,12 +70,12 @@ export class CachedDenoiser {
     this.batch = call.batch;
     this.all = new Denoiser(engine, config, weights, call);
     this.makeHalf = () => new Denoiser(engine, config, weights, { ...call, batch: call.batch / 2 });
-    this.tensors = new KeptTensors(engine);
   }
 
-  /** How much of the last prediction was evaluated. */
+  /** How much of the last step was evaluated, in all windows together. */
   get evaluations(): Evaluations {
-    return this.latest;
+    const done = this.windows.filter(({ step }) => step === this.step);
+    return done.map(({ evaluations }) => evaluations).reduce(addEvaluations, noEvaluations);
   }
 
   /** The step of the last prediction; null before the first. */
@@ -77,77 +83,74 @@ export class CachedDenoiser {
     return this.step;
   }
 
-  /** What the cache remembers from decision to decision; plain data. */
+  /** What the cache remembers of the clip, or of its first window, from decision to decision; plain data. */
   get memory(): unknown {
-    return this.remembered;
+    return this.windows[0]?.memory ?? null;
   }
 
   /**
-   * As `Denoiser.predict`; the inputs must say the step. What is kept serves the step that follows the last one only:
-   * after any other, everything is computed anew.
+   * As `Denoiser.predict`; the inputs must say the step. What is kept of a window serves the same window in the step that
+   * follows only: in any other, everything is computed anew.
    */
   async predict(inputs: DenoiserInputs, hooks: RunHooks = {}): Promise<HostTensor> {
     const { step } = inputs;
     if (step === undefined) throw new ConfigError("a denoiser with a cache must be told the step");
     const policy = await this.policyFor({ ...inputs, step });
+    const window = this.windowAt(inputs.window ?? 0);
+    await window.prepare(step, policy.start);
     const tally = new Tally(this.batch * this.config.layers);
-    const prediction = await this.evaluate(policy, { ...inputs, step }, hooks, tally);
+    const prediction = await this.evaluate({ policy, window, inputs: { ...inputs, step }, hooks, tally });
     this.step = step;
-    this.latest = tally.evaluations();
+    window.step = step;
+    window.evaluations = tally.evaluations();
     return prediction;
   }
 
   /** The cache as it is between two steps. */
   async save(): Promise<CacheState> {
-    const { step, batch, remembered: memory } = this;
-    return { step, batch, memory, tensors: await this.tensors.save() };
+    return { batch: this.batch, windows: await Promise.all(this.windows.map((window) => window.save())) };
   }
 
-  /** Goes on as the cache that was saved would have; one of another batch is of no use, and is left alone. */
+  /**
+   * Goes on as the cache that was saved would have; to be called before the first prediction. One of another batch is
+   * of no use, and is left alone.
+   */
   resume(saved: CacheState): void {
     if (saved.batch === this.batch) this.resumed = saved;
   }
 
   async close(): Promise<void> {
-    await this.tensors.clear();
+    for (const { tensors } of this.windows) await tensors.clear();
     await this.half?.close();
     await this.all.close();
   }
 
-  /** The policy, which is made before the first step; forgets what does not belong to the step before this one. */
-  private async policyFor({ step, ofs }: StepInputs): Promise<CachePolicy> {
+  private windowAt(index: number): WindowCache {
+    this.windows[index] ??= new WindowCache(this.engine, this.resumed?.windows[index]);
+    return this.windows[index];
+  }
+
+  /** The policy, which is made before the first step. */
+  private async policyFor({ ofs }: StepInputs): Promise<CachePolicy> {
     const { cache, timesteps } = this.run;
     this.policy ??= policyOf(cache, {
       ...this.run,
       config: this.config,
       conditioningChanges: isForetold(cache) ? await this.conditioningChanges(timesteps, ofs?.[0] ?? 0) : [],
     });
-    if (this.resumed) {
-      this.step = this.resumed.step;
-      this.remembered = this.resumed.memory;
-      await this.tensors.restore(this.resumed.tensors);
-      this.resumed = null;
-    }
-    if (this.step !== step - 1) {
-      this.remembered = this.policy.start;
-      await this.tensors.clear();
-    }
     return this.policy;
   }
 
-  private async evaluate(
-    policy: CachePolicy,
-    inputs: StepInputs,
-    hooks: RunHooks,
-    tally: Tally,
-  ): Promise<HostTensor> {
+  private async evaluate(task: Task): Promise<HostTensor> {
+    const { policy, inputs, hooks, tally } = task;
+    const { tensors } = task.window;
     const { kept } = policy;
-    const shelf = { tensors: this.tensors, arithmetic: this.arithmetic };
+    const shelf = { tensors, arithmetic: this.arithmetic };
     if (kept.part === "blocks") {
-      const walk = walkSpan(shelf, kept, this.decider(policy, inputs));
+      const walk = walkSpan(shelf, kept, deciderOf(task));
       return this.all.predict(inputs, hooks, (blocks, streams) => walk(tally.counting(blocks), streams));
     }
-    const { reuse, unconditional } = this.decide(policy, inputs, null);
+    const { reuse, unconditional } = decide(task, null);
     if (kept.part === "attention") {
       const isHalf = unconditional !== undefined;
       const denoiser = isHalf ? this.conditional() : this.all;
@@ -156,43 +159,16 @@ export class CachedDenoiser {
       const prediction = await denoiser.predict(asked, hooks, (blocks, streams) =>
         walk(tally.counting(blocks), streams),
       );
-      if (isHalf) return deriveUnconditional(prediction, this.tensors.hosted("bands"), unconditional);
-      if (kept.conditional) this.tensors.keepHosted("bands", unconditionalBands(prediction));
+      if (isHalf) return deriveUnconditional(prediction, tensors.hosted("bands"), unconditional);
+      if (kept.conditional) tensors.keepHosted("bands", unconditionalBands(prediction));
       return prediction;
     }
-    if (reuse !== null) return sumOf(this.tensors.hosted("prediction"), reuse);
+    if (reuse !== null) return sumOf(tensors.hosted("prediction"), reuse);
     const prediction = await this.all.predict(inputs, hooks, (blocks, streams) =>
       throughAll(tally.counting(blocks), streams),
     );
-    this.tensors.keepHosted("prediction", prediction, kept.count);
+    tensors.keepHosted("prediction", prediction, kept.count);
     return prediction;
-  }
-
-  private decider(policy: CachePolicy, inputs: StepInputs): Decider {
-    return {
-      reuse: (change) => this.decide(policy, inputs, change).reuse,
-      learn: policy.learn
-        ? (growth) => {
-            this.remembered = policy.learn?.(this.remembered, growth);
-          }
-        : undefined,
-    };
-  }
-
-  private decide(
-    policy: CachePolicy,
-    { step, timestep }: StepInputs,
-    change: number | null,
-  ): Decision<unknown> {
-    const names = { blocks: "span.video", attention: "attention.0.video", prediction: "" } as const;
-    const { part } = policy.kept;
-    const available =
-      part === "prediction"
-        ? this.tensors.hosted("prediction").length
-        : this.tensors.residents(names[part]).length;
-    const decision = policy.decide(this.remembered, { step, timestep: timestep[0], available, change });
-    this.remembered = decision.memory;
-    return decision;
   }
 
   private async onHost(tensor: HostTensor | ResidentRef): Promise<HostTensor> {
@@ -219,4 +195,31 @@ export class CachedDenoiser {
       return mean((i) => values[now + i] - values[before + i]) / mean((i) => values[before + i]);
     });
   }
+}
+
+function deciderOf(task: Task): Decider {
+  const { policy, window } = task;
+  return {
+    reuse: (change) => decide(task, change).reuse,
+    learn: policy.learn
+      ? (growth) => {
+          window.memory = policy.learn?.(window.memory, growth);
+        }
+      : undefined,
+  };
+}
+
+/** What the policy says for this window, which remembers it. */
+function decide(
+  { policy, window, inputs: { step, timestep } }: Task,
+  change: number | null,
+): Decision<unknown> {
+  const { memory, tensors } = window;
+  const names = { blocks: "span.video", attention: "attention.0.video", prediction: "" } as const;
+  const { part } = policy.kept;
+  const available =
+    part === "prediction" ? tensors.hosted("prediction").length : tensors.residents(names[part]).length;
+  const decision = policy.decide(memory, { step, timestep: timestep[0], available, change });
+  window.memory = decision.memory;
+  return decision;
 }

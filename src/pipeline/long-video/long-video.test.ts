@@ -141,16 +141,6 @@ describe("what does not go together is refused before any work:", () => {
       /needs --window/,
     ],
     [
-      "a cache with windows",
-      () =>
-        textToVideo(text, {
-          ...base,
-          cache: { kind: "first-block" } as never,
-          longVideo: { window: { frames: 9 } },
-        }),
-      /feature caches .* windows/,
-    ],
-    [
       "noise with a video",
       () =>
         videoToVideo(text, {

@@ -20,20 +20,16 @@ export type LongVideoOptions = {
 };
 
 /** What the rest of a request has to do with it. */
-type Request = { readonly latents?: unknown; readonly strength?: number; readonly cache?: unknown };
+type Request = { readonly latents?: unknown; readonly strength?: number };
 
 /** @throws ConfigError for options that do not work out, or do not go together */
 export function requireLongVideo(
   config: TransformerConfig,
   { riflex, window, freeNoise }: LongVideoOptions = {},
-  { latents, strength, cache }: Request = {},
+  { latents, strength }: Request = {},
 ): void {
   if (riflex !== undefined) requireRiflex(config, riflex);
   if (window !== undefined) windowsOf(config, window);
-  if (window !== undefined && cache !== undefined)
-    throw new ConfigError(
-      "feature caches (--cache) follow one clip, not windows of it (--window); give one of them",
-    );
   if (!freeNoise) return;
   if (window === undefined)
     throw new ConfigError("noise is reused from window to window (--free-noise), so that it needs --window");

@@ -18,7 +18,7 @@ export function windowedPredictor(inner: Predictor, total: number, windows: Wind
       const blended = new Blended(total);
       for (const [i, place] of places.entries()) {
         const latents = windowOf(inputs.latents, place);
-        const seen: DenoiserInputs = { ...inputs, latents };
+        const seen: DenoiserInputs = { ...inputs, latents, window: i };
         blended.add(await inner.predict(seen, partOf(hooks, i, places.length)), place);
       }
       return blended.result();
