@@ -3,17 +3,18 @@ import { describe, expect, test } from "vitest";
 import { transformerConfigs } from "../../test/helpers/released-models.ts";
 import { ConfigError } from "../errors.ts";
 import { parseTransformerConfig } from "../models/transformer/config.ts";
-import { clipSize, latentSize, leadingFrames, sourceFrames, trainedFps } from "./clip-size.ts";
+import { clipSize, inpaintSize, latentSize, leadingFrames, sourceFrames, trainedFps } from "./clip-size.ts";
 
 const configOf = (name: keyof typeof transformerConfigs) =>
   parseTransformerConfig(transformerConfigs[name], "config.json");
 const [v1, v15] = [configOf("5b"), configOf("1.5-5B")];
+const inpaint15 = { ...v15, inChannels: 33 };
 
 describe("without a request", () => {
   test("a clip has the size its model was made for", () => {
     expect(clipSize(v1)).toEqual({ width: 720, height: 480, frames: 49 });
     expect(clipSize(v15)).toEqual({ width: 1360, height: 768, frames: 81 });
-    expect([trainedFps(v1), trainedFps(v15)]).toEqual([8, 16]);
+    expect([trainedFps(v1), trainedFps(v15), trainedFps(inpaint15)]).toEqual([8, 16, 8]);
   });
 
   test("a model of another size keeps its own", () => {
@@ -28,6 +29,14 @@ describe("without a request", () => {
 test("a request changes what it names", () => {
   expect(clipSize(v1, { width: 256, frames: 9 })).toEqual({ width: 256, height: 480, frames: 9 });
   expect(clipSize(v1, { frames: 1 }).frames).toBe(1);
+});
+
+test("a clip to inpaint may fill temporal patches by itself, and only those", () => {
+  expect(inpaintSize(inpaint15, { frames: 85 })).toEqual({ width: 1360, height: 768, frames: 85 });
+  expect(latentSize(inpaint15, inpaintSize(inpaint15, { frames: 85 })).frames).toBe(22);
+  expect(latentSize(inpaint15, inpaintSize(inpaint15, { frames: 81 })).frames).toBe(22);
+  expect(() => inpaintSize(inpaint15, { frames: 84 })).toThrow("frames must be 4k + 1, got 84");
+  expect(() => inpaintSize({ ...v1, inChannels: 33 }, { frames: 53 })).toThrow("frames must be 8k + 1");
 });
 
 describe("an illegal size is refused with the nearest legal ones", () => {

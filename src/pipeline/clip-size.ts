@@ -25,6 +25,18 @@ export function clipSize(config: TransformerConfig, request: ClipRequest = {}): 
   return size;
 }
 
+/**
+ * The size of a clip to inpaint: as `clipSize`, but with temporal patches 4k + 1 frames. Those of 8k + 5 (CogVideoX-Fun
+ * V1.5 was trained on 85) need no padding.
+ * @throws ConfigError naming the nearest legal values
+ */
+export function inpaintSize(config: TransformerConfig, request: ClipRequest = {}): ClipSize {
+  if (config.patchT === null) return clipSize(config, request);
+  const frames = request.frames ?? config.sampleFrames;
+  requireStep("frames", frames, config.temporalRatio, 1);
+  return { ...frameSize(config, request), frames };
+}
+
 /** Width and height of the clip to make. @throws ConfigError naming the nearest legal values */
 export function frameSize(config: TransformerConfig, request: ClipRequest = {}): Omit<ClipSize, "frames"> {
   const trained = trainedSize(config);
@@ -58,9 +70,9 @@ export function sourceFrames(
   throw new ConfigError(`the video has ${available} frames, but this model needs at least ${unit}`);
 }
 
-/** Frames per second a checkpoint's clips play at: 8 for CogVideoX 1.0, 16 for 1.5. */
-export function trainedFps({ patchT }: TransformerConfig): number {
-  return patchT === null ? 8 : 16;
+/** Frames per second a checkpoint's clips play at: 8 for CogVideoX 1.0 and inpainting, 16 for 1.5. */
+export function trainedFps({ patchT, inChannels, outChannels }: TransformerConfig): number {
+  return patchT === null || inChannels === 2 * outChannels + 1 ? 8 : 16;
 }
 
 /** Latents of a clip. CogVideoX 1.5 pads with leading frames to whole temporal patches; they are dropped at decoding. */

@@ -5,6 +5,7 @@ import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { sliceFrames } from "./clip-layout.ts";
 import { leadingFrames } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import type { RunHooks } from "./run-hooks.ts";
@@ -16,6 +17,11 @@ export type DecodeOptions = RunHooks & {
   readonly tiling?: boolean;
   /** Leading latent frames to drop; guessed from their number unless given. */
   readonly padding?: number;
+  /**
+   * Frames of the clip, all that are decoded unless given. Of an even number of latent frames each is decoded to four,
+   * also the first one, which may stand for one frame: then the first three, which repeat it, are dropped.
+   */
+  readonly frames?: number;
 };
 
 /** Decodes `[1, F, C, h, w]` as the transformer leaves them: padding frames are dropped, the scale is undone. */
@@ -23,16 +29,18 @@ export async function* decodeLatents(
   engine: Engine,
   { transformer, vae }: Pick<Checkpoint, "transformer" | "vae">,
   latents: HostTensor,
-  { tiling = false, padding, ...hooks }: DecodeOptions = {},
+  { tiling = false, padding, frames: asked, ...hooks }: DecodeOptions = {},
 ): AsyncGenerator<Extract<PipelineEvent, { kind: "frames" }>> {
   const { scalingFactor } = vae.config;
   const skip = padding ?? likelyPadding(transformer.config, latents);
   const source = unscaled(latents, skip, 1 / scalingFactor);
   const decoder = new VideoDecoder(engine, vae.config, vae.weights, { tiling });
-  const total = decoder.framesOf(source.shape[0]);
+  const decoded = decoder.framesOf(source.shape[0]);
+  const total = asked ?? decoded;
   let start = 0;
   for await (const pixels of decoder.decodeStream(source, hooks)) {
-    const frames = channelsLast(pixels);
+    const all = channelsLast(pixels);
+    const frames = start === 0 ? sliceFrames(all, decoded - total, all.shape[0]) : all;
     yield { kind: "frames", start, total, frames };
     start += frames.shape[0];
   }

@@ -59,12 +59,14 @@ export async function* generate(
   yield startOf(pipeline.checkpoint, options, mode);
   yield* mode.sources ?? [];
   const { result, evaluations } = yield* counted(makeLatents(pipeline, options, mode));
-  yield* finish(pipeline, options, result, { started, padding: mode.padding, evaluations });
+  const { padding, size } = mode;
+  yield* finish(pipeline, options, result, { started, padding, frames: size.frames, evaluations });
 }
 
 type Ending = {
   readonly started: number;
   readonly padding?: number;
+  readonly frames?: number;
   readonly evaluations?: Evaluations | null;
 };
 
@@ -73,12 +75,12 @@ export async function* finish(
   { engine, checkpoint }: Pipeline,
   options: GenerateOptions,
   latents: HostTensor,
-  { started, padding, evaluations }: Ending,
+  { started, padding, frames, evaluations }: Ending,
 ): AsyncGenerator<PipelineEvent> {
   yield { kind: "latents", latents };
   if (!options.latentsOnly) {
-    const { tiling } = options;
-    yield* decodeLatents(engine, checkpoint, latents, { ...hooksOf(options, "decode"), tiling, padding });
+    const work = { ...hooksOf(options, "decode"), tiling: options.tiling, padding, frames };
+    yield* decodeLatents(engine, checkpoint, latents, work);
   }
   yield { kind: "done", seconds: secondsSince(started), ...(evaluations ? { evaluations } : {}) };
 }

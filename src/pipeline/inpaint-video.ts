@@ -6,7 +6,7 @@ import type { PictureSource } from "../media/pictures.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { joinChannels } from "./clip-layout.ts";
-import { type ClipSize, clipSize, latentFrames, latentSize } from "./clip-size.ts";
+import { type ClipSize, inpaintSize, latentFrames, latentSize, paddingFrames } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceImage } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
@@ -42,9 +42,7 @@ export async function* inpaintVideo(
   const { config } = checkpoint.transformer;
   requireKind(checkpoint, NAME, "inpaint");
   const { startImage, endImage, fit } = options;
-  if (config.patchT !== null)
-    throw new ConfigError("inpainting with a model that has temporal patches is not supported");
-  const size = clipSize(config, options);
+  const size = inpaintSize(config, options);
   if (endImage !== undefined && size.frames === 1)
     throw new ConfigError("frames is 1, which has no place for an end image; ask for at least 9");
   const read = (what: string, source?: PictureSource) =>
@@ -70,7 +68,7 @@ export function inpaintMode(
     name: NAME,
     size,
     latents: latentSize(transformer.config, size),
-    padding: 0,
+    padding: paddingFrames(transformer.config, size),
     sources,
     recipe: { imageNoise, fit: sources[0]?.fit ?? null },
     start: async ({ shape, rng }) => {
@@ -91,7 +89,10 @@ type Inpainting = {
   readonly rng: TorchRng;
 };
 
-/** The mask `[1, F, 1, h, w]` with the latents of the known pixels behind it; zeros where nothing is known. */
+/**
+ * The mask `[1, F, 1, h, w]` with the latents of the known pixels behind it; zeros where nothing is known. Where temporal
+ * patches need a leading frame, it is the first one again, as models are trained.
+ */
 async function conditionOf(
   pipeline: Pipeline,
   options: Omit<InpaintVideoOptions, "prompt">,
@@ -102,25 +103,25 @@ async function conditionOf(
   const known = Array.from({ length: size.frames }, () => 0);
   if (ends.start !== null) known[0] = 1;
   if (ends.end !== null) known[size.frames - 1] = 1;
-  const isKnown = known.includes(1);
-  const mask = new Float32Array(frames * height * width);
-  if (isKnown) {
+  const maskShape = [1, frames, 1, height, width];
+  const mask = new Float32Array(sizeOf(maskShape));
+  const latents = new Float32Array(sizeOf(shape));
+  if (known.includes(1)) {
+    const plane = height * width;
+    const padding = paddingFrames(transformer.config, size);
     const values = maskOfLatents(known, transformer.config);
-    for (let f = 0; f < frames; f++)
-      mask.fill(
-        values[f] * Math.fround(vae.config.scalingFactor),
-        f * height * width,
-        (f + 1) * height * width,
+    const pixels = knownPixels(size, ends, { imageNoise, rng });
+    const encoded = scaledBy(await encodeStage(pipeline, options, pixels), vae.config.scalingFactor);
+    for (let f = 0; f < frames; f++) {
+      const from = Math.max(0, f - padding);
+      mask.fill(values[from] * Math.fround(vae.config.scalingFactor), f * plane, (f + 1) * plane);
+      latents.set(
+        encoded.data.subarray(from * channels * plane, (from + 1) * channels * plane),
+        f * channels * plane,
       );
+    }
   }
-  const pixels = isKnown ? knownPixels(size, ends, { imageNoise, rng }) : null;
-  const data = pixels
-    ? scaledBy(await encodeStage(pipeline, options, pixels), vae.config.scalingFactor).data
-    : new Float32Array(sizeOf(shape));
-  return joinChannels(
-    { dtype: "f32", shape: [1, frames, 1, height, width], data: mask },
-    { dtype: "f32", shape: [1, frames, channels, height, width], data },
-  );
+  return joinChannels({ dtype: "f32", shape: maskShape, data: mask }, { dtype: "f32", shape, data: latents });
 }
 
 /**

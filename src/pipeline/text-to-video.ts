@@ -2,7 +2,14 @@
 import { ConfigError } from "../errors.ts";
 import { showShape } from "../graph/shape.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import { clipSize, latentSize, paddingFrames, SPATIAL_RATIO } from "./clip-size.ts";
+import {
+  clipSize,
+  latentFrames,
+  latentSize,
+  leadingFrames,
+  paddingFrames,
+  SPATIAL_RATIO,
+} from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import { finish, generate, noiseOrGiven, requireTiling } from "./generate.ts";
 import type { GenerateOptions } from "./generate-options.ts";
@@ -48,9 +55,28 @@ async function* decodeOnly(pipeline: Pipeline, options: TextToVideoOptions): Asy
   const started = performance.now();
   requireTiling(pipeline, options);
   const latents = decodableLatents(pipeline, options);
+  const counts = countsOf(pipeline, options, latents);
   const [height, width] = latents.shape.slice(-2).map((side) => side * SPATIAL_RATIO);
   yield startOf(pipeline.checkpoint, options, { name: NAME, size: { width, height } });
-  yield* finish(pipeline, options, latents, { started });
+  yield* finish(pipeline, options, latents, { started, ...counts });
+}
+
+/** What the number of frames, where it is given, says of the latents: which of them are padding. */
+function countsOf(
+  { checkpoint }: Pipeline,
+  { frames }: TextToVideoOptions,
+  { shape }: HostTensor,
+): { readonly padding?: number; readonly frames?: number } {
+  const { config } = checkpoint.transformer;
+  if (frames === undefined) return {};
+  const { temporalRatio } = config;
+  const own = latentFrames(config, frames);
+  const padding = shape[1] - own;
+  const isWhole = (frames - 1) % temporalRatio === 0 || (own % 2 === 0 && frames === own * temporalRatio);
+  if (isWhole && (padding === 0 || padding === leadingFrames(config, own))) return { padding, frames };
+  throw new ConfigError(
+    `frames is ${frames}, but the latents have ${shape[1]} frames, which do not decode to that; leave frames out`,
+  );
 }
 
 function decodableLatents({ checkpoint }: Pipeline, { latents }: TextToVideoOptions): HostTensor {

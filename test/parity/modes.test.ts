@@ -105,6 +105,22 @@ describe("inpainting", () => {
   });
 });
 
+describe("inpainting with temporal patches", () => {
+  test.each([
+    ["M_inpaint_patches_both", 13, true],
+    ["M_inpaint_patches_padded", 9, true],
+    ["M_inpaint_patches_none", 13, false],
+  ] as const)("%s", async (name, frames, isKnown) => {
+    const pipeline = await hashPipeline({ ...rope, in_channels: 9, patch_size_t: 2 });
+    const ends = isKnown ? { start: picture(1011), end: picture(1012) } : { start: null, end: null };
+    const shape = [1, 4, 4, 6, 8];
+    const latents: HostTensor = { dtype: "f32", shape, data: hashInput(shape, 1008) };
+    const mode = inpaintMode(pipeline, { latents }, { ...size, frames }, ends);
+    expect(mode.padding).toBe(frames === 9 ? 1 : 0);
+    await hold(name, pipeline, { steps: 2 }, mode);
+  });
+});
+
 describe("spatio-temporal guidance", () => {
   test.each([
     ["M_stg", false],
