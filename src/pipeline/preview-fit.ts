@@ -1,6 +1,6 @@
 /** @file Fits the preview map of a checkpoint's VAE, once: it is kept in the user's cache. */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, join } from "node:path";
 import { z } from "zod";
@@ -34,8 +34,13 @@ export async function previewMap(pipeline: Pipeline, hooks: RunHooks = {}): Prom
   const map = await fitPreview(pipeline, hooks);
   await mkdir(cacheFolder(), { recursive: true });
   const draft = `${file}.${process.pid}`;
-  await writeFile(draft, JSON.stringify(map));
-  await rename(draft, file);
+  try {
+    await writeFile(draft, JSON.stringify(map));
+    await rename(draft, file);
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
   return map;
 }
 

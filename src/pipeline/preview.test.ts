@@ -1,11 +1,14 @@
 /** @file The map from latents to colours: least squares, and previews among the events of a run. */
-import { expect, test } from "vitest";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { temporaryFolder } from "../../test/helpers/command-line.ts";
 import { hashInput } from "../../test/helpers/hash-fill.ts";
 import { recorded } from "../../test/helpers/tiny-checkpoint.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { loadPipeline } from "./pipeline.ts";
 import { fitLatentRgb, latentFrames, type PreviewEvent, withPreviews } from "./preview.ts";
-import { fitPreview } from "./preview-fit.ts";
+import { fitPreview, previewMap } from "./preview-fit.ts";
 import { textToVideo } from "./text-to-video.ts";
 
 const tensor = (shape: number[], data: Float32Array): HostTensor => ({ dtype: "f32", shape, data });
@@ -68,3 +71,18 @@ test.each(["t2v-sincos", "t2v-patch-t"])(
     }
   },
 );
+
+test("a map that cannot be kept leaves nothing behind", async () => {
+  const cache = temporaryFolder();
+  vi.stubEnv("COGVIDEOX_CACHE", cache);
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const pipeline = await loadPipeline(recorded("t2v-rope"));
+  onTestFinished(() => pipeline.close());
+  await previewMap(pipeline);
+  const [name, ...others] = readdirSync(cache);
+  expect(others).toEqual([]);
+  rmSync(join(cache, name));
+  mkdirSync(join(cache, name)); // a folder of that name can be neither read nor replaced
+  await expect(previewMap(pipeline)).rejects.toThrow(/EISDIR|ENOTEMPTY|EEXIST/);
+  expect(readdirSync(cache)).toEqual([name]);
+});
