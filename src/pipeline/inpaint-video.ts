@@ -111,14 +111,12 @@ async function conditionOf(
     const padding = paddingFrames(transformer.config, size);
     const values = maskOfLatents(known, transformer.config);
     const pixels = knownPixels(size, ends, { imageNoise, rng });
-    const encoded = scaledBy(await encodeStage(pipeline, options, pixels), vae.config.scalingFactor);
+    const { data } = scaledBy(await encodeStage(pipeline, options, pixels), vae.config.scalingFactor);
     for (let f = 0; f < frames; f++) {
       const from = Math.max(0, f - padding);
       mask.fill(values[from] * Math.fround(vae.config.scalingFactor), f * plane, (f + 1) * plane);
-      latents.set(
-        encoded.data.subarray(from * channels * plane, (from + 1) * channels * plane),
-        f * channels * plane,
-      );
+      const frame = (data as Float32Array).subarray(from * channels * plane, (from + 1) * channels * plane);
+      latents.set(frame, f * channels * plane);
     }
   }
   return joinChannels({ dtype: "f32", shape: maskShape, data: mask }, { dtype: "f32", shape, data: latents });
