@@ -4,6 +4,7 @@ import { copyFile, link, readdir, readFile, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../../errors.ts";
+import { isRunning } from "../../runtime/living.ts";
 import { fileError } from "../../weights/file.ts";
 import { parseJson } from "../../weights/json.ts";
 import { temporaryName, WRITING, writeNew } from "./whole-file.ts";
@@ -106,13 +107,7 @@ async function readOwner(file: string): Promise<Owner | null> {
 }
 
 function isAlive({ pid, born }: Owner): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (cause) {
-    // Without permission to signal it, it is somebody's and alive.
-    if ((cause as NodeJS.ErrnoException).code === "ESRCH") return false;
-  }
-  return born === null || birthOf(pid) === born;
+  return isRunning(pid) && (born === null || birthOf(pid) === born);
 }
 
 function self(): Owner {
