@@ -1,8 +1,9 @@
 /** @file Where a clip goes on the command line: the video, and what else is asked for. */
 import { extname, resolve } from "node:path";
-import { formatOf } from "../media/formats.ts";
+import { STDOUT } from "../media/fragments.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import { FrameWriter } from "../pipeline/save-video.ts";
+import { removeDeadDrafts } from "./dead-drafts.ts";
 import type { GenerateValues } from "./generate-table.ts";
 import { FramesFile, requireWritable, writeLatents } from "./tensor-files.ts";
 
@@ -18,8 +19,9 @@ export function numbered(file: string, { clip, clips }: Omit<ClipPlace, "seed">)
   return `${stem}-${number}${end}`;
 }
 
-/** The video that a clip is written to. */
+/** The video that a clip is written to; `STDOUT` where that is standard output. */
 export function outputOf({ output }: GenerateValues, place: ClipPlace): string {
+  if (output === STDOUT) return STDOUT;
   return resolve(numbered(output ?? `video-${place.seed}.mp4`, place));
 }
 
@@ -30,11 +32,9 @@ export class ClipSink {
   private readonly files: { readonly [K in "frames" | "latents" | "inverted"]: string | undefined };
   private floats: FramesFile | null = null;
 
-  /** @throws ConfigError for an unknown extension */
   constructor(values: GenerateValues, place: ClipPlace) {
     this.output = outputOf(values, place);
-    formatOf(values.output ?? this.output);
-    this.video = new FrameWriter(this.output, { fps: values.fps });
+    this.video = new FrameWriter(this.output, { fps: values.fps, fragmented: values.fragmented });
     const own = (file: string | undefined) => (file === undefined ? undefined : numbered(file, place));
     this.files = {
       frames: own(values["save-frames"]),
@@ -65,6 +65,7 @@ export class ClipSink {
   /** Everything that will be written is opened or tried now; hours of work should not end at a folder's permissions. */
   private async open(started: Extract<PipelineEvent, { kind: "started" }>): Promise<void> {
     for (const file of Object.values(this.files)) if (file !== undefined) await requireWritable(file);
+    if (this.output !== STDOUT) await removeDeadDrafts(this.output);
     await this.video.open(started);
   }
 

@@ -3,6 +3,7 @@ import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { ConfigError } from "../errors.ts";
 import { formatOf } from "../media/formats.ts";
+import { STDOUT } from "../media/fragments.ts";
 import { clipsOf, readPrompts } from "../pipeline/batch.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import type { GenerateOptions } from "../pipeline/generate-options.ts";
@@ -23,7 +24,7 @@ import { precisionOf, quantizeHooks } from "./precision-option.ts";
 import { PreviewFile } from "./preview-file.ts";
 import { type Job, RunFolder } from "./run-folder.ts";
 import { readLatents } from "./tensor-files.ts";
-import { duration, Progress } from "./terminal.ts";
+import { duration, Progress, type Terminal } from "./terminal.ts";
 
 /** Prompts and seeds of a call, with a random seed where none is given. @throws ConfigError */
 export async function jobOf(values: GenerateValues, given: readonly string[]): Promise<Job> {
@@ -65,7 +66,8 @@ export function checkJob({ values, prompts, seeds }: Job): void {
   requestOf(values);
   requireUnchained(values);
   enhancerOf(values);
-  for (const file of [values.output, values.preview]) if (file !== undefined) formatOf(file);
+  requireOutput(values, prompts.length * seeds.length);
+  if (values.preview !== undefined) formatOf(values.preview);
   const { "checkpoint-dir": folder, "checkpoint-every": every } = values;
   if (folder === undefined && every !== undefined)
     throw new ConfigError("--checkpoint-every needs --checkpoint-dir");
@@ -77,9 +79,27 @@ export function checkJob({ values, prompts, seeds }: Job): void {
     throw new ConfigError("--latents takes the place of the noise from the seed; give one seed");
 }
 
+function requireOutput({ output, fragmented }: GenerateValues, clips: number): void {
+  if (output === STDOUT && clips > 1)
+    throw new ConfigError(`there are ${clips} clips, and standard output (-o -) takes one; name a file`);
+  if (output === undefined || output === STDOUT) return;
+  const format = formatOf(output);
+  if (fragmented && format !== "mp4")
+    throw new ConfigError(`--fragmented works with .mp4 alone, got --output ${output}`);
+}
+
+/** The terminal of a job whose video may be on standard output, where nothing else may stand then. */
+function besideVideo({ output }: GenerateValues, terminal: Terminal): Terminal {
+  if (output !== STDOUT) return terminal;
+  if (terminal.isJson)
+    throw new ConfigError("--json and the video (-o -) cannot both go to standard output; name a file");
+  return { ...terminal, print: () => {} };
+}
+
 /** Does a job, or what is left of it. */
-export async function runJob(asked: Job, context: Context, resumed: RunFolder | null = null): Promise<void> {
+export async function runJob(asked: Job, around: Context, resumed: RunFolder | null = null): Promise<void> {
   checkJob(asked);
+  const context = { ...around, terminal: besideVideo(asked.values, around.terminal) };
   const model = await modelFolder(asked.values, context);
   const job = await enhancedJob(asked, model, context);
   const dir = job.values["checkpoint-dir"];

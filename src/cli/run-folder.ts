@@ -1,12 +1,13 @@
 /** @file A folder that a job is saved in while it runs: what was asked for, which clips are done, the state of the next. */
 import { createHash } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "../errors.ts";
 import { readRunState, type SavedState, writeRunState } from "../pipeline/resume.ts";
 import { version } from "../pipeline/version.ts";
 import { parseJson } from "../weights/json.ts";
+import { removeDeadDrafts } from "./dead-drafts.ts";
 import type { GenerateValues } from "./generate-table.ts";
 
 /** A job of `cogvideox generate` with nothing left to chance. */
@@ -131,17 +132,16 @@ export class RunFolder {
    * @throws ConfigError when a file that the clips are made from has changed
    */
   async takeOver(outputs: readonly string[]): Promise<void> {
-    const { pid, sources, values } = this.saved;
+    const { sources, values } = this.saved;
     const now = await digests(values as unknown as GenerateValues);
     const changed = Object.keys(sources).find((name) => now[name] !== sources[name]);
     if (changed !== undefined)
       throw new ConfigError(
         `${changed} has changed since the run was begun; it cannot go on with another file`,
       );
-    const left = await leftovers(this.folder, /^\..*\.(part|new)$/);
-    if (pid !== process.pid && !isRunning(pid))
-      for (const output of outputs) left.push(...(await leftovers(dirname(output), partialOf(output, pid))));
-    for (const path of left) await rm(path, { recursive: true, force: true });
+    for (const name of await readdir(this.folder))
+      if (/^\..*\.(part|new)$/.test(name)) await rm(join(this.folder, name), { force: true });
+    for (const output of outputs) await removeDeadDrafts(output);
     this.saved = { ...this.saved, pid: process.pid };
     await this.write();
   }
@@ -166,24 +166,4 @@ async function digests(values: GenerateValues): Promise<Record<string, string>> 
       .digest("hex");
   }
   return found;
-}
-
-/** The name under which a process writes a video before it is complete. */
-function partialOf(output: string, pid: number): RegExp {
-  const base = basename(output).replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(`^\\.${base}\\.partial-${pid}-`);
-}
-
-async function leftovers(folder: string, name: RegExp): Promise<string[]> {
-  const names = await readdir(folder).catch(() => []);
-  return names.filter((each) => name.test(each)).map((each) => join(folder, each));
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }

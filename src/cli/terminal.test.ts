@@ -19,6 +19,7 @@ test.each([
 
 /** A terminal that keeps what is written to it. */
 class Paper implements Terminal {
+  readonly isJson = false;
   readonly lines: string[] = [];
   say(line: string): void {
     this.lines.push(line);

@@ -3,6 +3,8 @@ import type { SegmentEvent } from "../pipeline/events.ts";
 
 /** Where a command writes. */
 export type Terminal = {
+  /** Whether stdout carries JSON. */
+  readonly isJson: boolean;
   /** A line for people. */
   say(line: string): void;
   /** A result line on stdout, in text mode only. */
@@ -18,6 +20,7 @@ export function processTerminal(json: boolean): Terminal {
   const live = process.stderr.isTTY === true;
   const clear = live ? "\r\x1b[K" : "";
   return {
+    isJson: json,
     say: (line) => void process.stderr.write(`${clear}${line}\n`),
     print: (line) => void (json || process.stdout.write(`${line}\n`)),
     emit: (event) => void (json && process.stdout.write(`${JSON.stringify(event)}\n`)),

@@ -114,14 +114,18 @@ export function xmpDigitalSourceType(xmp: string): string | null {
   return found?.[1].trim() ?? null;
 }
 
-/** Appends an XMP packet as a top-level box (XMP part 3, MPEG-4) to a finished MP4. */
+/** Appends an XMP packet to a finished MP4. */
 export async function appendMp4Xmp(file: string, xmp: string): Promise<void> {
+  await withFile(file, async (handle) => writeAll(handle, mp4XmpBox(xmp), (await handle.stat()).size));
+}
+
+/** An XMP packet as a box that stands at the top level of an MP4 (XMP part 3, MPEG-4). */
+export function mp4XmpBox(xmp: string): Buffer {
   const packet = Buffer.from(xmp, "utf8");
   const head = Buffer.alloc(8);
   head.writeUInt32BE(24 + packet.length, 0);
   head.write("uuid", 4, "latin1");
-  const box = Buffer.concat([head, Buffer.from("be7acfcb97a942e89c71999491e3afac", "hex"), packet]);
-  await withFile(file, async (handle) => writeAll(handle, box, (await handle.stat()).size));
+  return Buffer.concat([head, Buffer.from("be7acfcb97a942e89c71999491e3afac", "hex"), packet]);
 }
 
 /** Puts an XMP packet (XMP part 3, GIF) before the trailer of a finished GIF. */

@@ -1,5 +1,13 @@
 /** @file Feeds RGB frames through an FFmpeg filter graph and encoder into a container, one frame at a time. */
-import type { CodecContext, FilterContext, FilterGraph, FormatContext, Frame, Packet } from "node-av/lib";
+import type {
+  CodecContext,
+  FilterContext,
+  FilterGraph,
+  FormatContext,
+  Frame,
+  IOContext,
+  Packet,
+} from "node-av/lib";
 import { check, type Ffmpeg, loadFfmpeg } from "./ffmpeg.ts";
 import type { Fraction } from "./frame-rate.ts";
 
@@ -31,20 +39,26 @@ export interface EncoderOptions {
   readonly name?: string;
   /** Container metadata tags, by FFmpeg's names (comment, title, artist, ...). */
   readonly tags: Record<string, string>;
+  /** Bytes to put between the header of the file and its pictures. */
+  readonly behindHeader?: Uint8Array;
 }
 
 /** A file being encoded. Calls must not overlap; after an error only `close` may follow. */
 export interface FrameEncoder {
   /** One frame, `height * width * 3` bytes, rows top-down, R G B. */
   write(rgb: Uint8Array): Promise<void>;
+  /** Of a recording in fragments, ends one and hands it to the system. */
+  endFragment(): Promise<void>;
   /** Flushes the encoder and writes the trailer; the file is complete on return of `close`. */
   flush(): Promise<void>;
   /** Closes the file and frees native memory; harmless to repeat. */
   close(): Promise<void>;
 }
 
-/** A `FrameEncoder` whose result stands under a temporary name until it is published. */
-export interface VideoSink extends FrameEncoder {
+/** Takes frames to a result that stands under a temporary name until it is published. */
+export interface VideoSink extends Omit<FrameEncoder, "endFragment"> {
+  /** Lets others see what has been written so far; absent where there is nothing to see before the end. */
+  show?(): Promise<void>;
   /** Moves the closed result to its own name. */
   publish(): Promise<void>;
   /** Removes the closed result. */
@@ -66,7 +80,7 @@ export async function openEncoder(
     connectFilter(ffmpeg, parts, recording, coded, name);
     allocateContainer(ffmpeg, parts, recording, file, name);
     await openCodec(ffmpeg, parts, recording, coded, name);
-    await openContainer(ffmpeg, parts, recording, coded, name);
+    await openContainer(ffmpeg, parts, recording, file, coded);
   } catch (error) {
     await release(parts);
     throw error;
@@ -78,6 +92,7 @@ interface Parts {
   readonly graph: FilterGraph;
   readonly codec: CodecContext;
   readonly container: FormatContext;
+  readonly output: IOContext;
   readonly filtered: Frame;
   readonly packet: Packet;
   source?: FilterContext;
@@ -91,6 +106,7 @@ function allocate({ lib }: Ffmpeg): Parts {
     graph: new lib.FilterGraph(),
     codec: new lib.CodecContext(),
     container: new lib.FormatContext(),
+    output: new lib.IOContext(),
     filtered: new lib.Frame(),
     packet: new lib.Packet(),
     opened: false,
@@ -170,8 +186,8 @@ async function openContainer(
   ffmpeg: Ffmpeg,
   parts: Parts,
   recording: Recording,
-  { tags, fps }: EncoderOptions,
-  name: string,
+  file: string,
+  { tags, fps, behindHeader, name = file }: EncoderOptions,
 ): Promise<void> {
   const { lib } = ffmpeg;
   const { codec, container } = parts;
@@ -180,10 +196,12 @@ async function openContainer(
   stream.timeBase = new lib.Rational(fps.den, fps.num);
   stream.avgFrameRate = codec.framerate;
   container.metadata = lib.Dictionary.fromObject(tags);
-  check(ffmpeg, await container.openOutput(), "create", name);
+  check(ffmpeg, await parts.output.open2(file, ffmpeg.constants.AVIO_FLAG_WRITE), "create", name);
   parts.opened = true;
+  container.pb = parts.output;
   const options = lib.Dictionary.fromObject(recording.containerOptions);
   check(ffmpeg, await container.writeHeader(options), "write", name);
+  if (behindHeader !== undefined) await parts.output.write(Buffer.from(behindHeader));
 }
 
 function frameEncoder(
@@ -212,6 +230,10 @@ function frameEncoder(
         frame.free();
       }
       await drainFilter(ffmpeg, parts, name);
+    },
+    async endFragment() {
+      check(ffmpeg, await parts.container.writeFrame(null), "write", name);
+      await parts.output.flush();
     },
     async flush() {
       check(ffmpeg, await parts.source!.buffersrcAddFrame(null), "convert a frame for", name);
@@ -276,7 +298,8 @@ function isDrained({ constants }: Ffmpeg, code: number): boolean {
 async function release(parts: Parts): Promise<void> {
   if (parts.closed) return;
   parts.closed = true;
-  if (parts.opened) await parts.container.closeOutput();
+  parts.container.pb = null; // otherwise it is closed twice
+  if (parts.opened) await parts.output.closep();
   parts.graph.free();
   parts.codec.freeContext();
   parts.container.freeContext();

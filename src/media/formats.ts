@@ -25,6 +25,19 @@ export function recordingOf(format: Exclude<VideoFormat, "png">, quality: number
   return recordings[format](quality);
 }
 
+/**
+ * As the recording of an MP4, in fragments that end where the encoder's user says. The encoder gives every frame away
+ * at once, which costs a larger file: looking ahead, it would keep all of a clip of ordinary length to itself.
+ */
+export function fragmentedMp4(quality: number): Recording {
+  const plain = recordings.mp4(quality);
+  return {
+    ...plain,
+    codecOptions: { ...plain.codecOptions, tune: "zerolatency" },
+    containerOptions: { movflags: "+frag_custom+empty_moov+default_base_moof" },
+  };
+}
+
 // Converts with the BT.709 matrix and then says so: untagged video is read as BT.601 or BT.709 by the player's whim.
 const bt709 =
   "scale=in_range=pc:out_range=tv:out_color_matrix=bt709:flags=bicubic+accurate_rnd+full_chroma_int," +

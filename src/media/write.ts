@@ -2,10 +2,12 @@
 import { access, constants, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { ConfigError } from "../errors.ts";
+import { draftOf } from "./drafts.ts";
 import { appendGifComment, appendGifXmp, appendMp4Xmp, appendWebpXmp, xmpPacket } from "./embed.ts";
 import { openEncoder, type VideoSink } from "./encode.ts";
 import { fileFailure, systemFailure } from "./ffmpeg.ts";
 import { formatOf, recordingOf, type VideoFormat } from "./formats.ts";
+import { openFragmentedFile, openStdout, STDOUT } from "./fragments.ts";
 import { frameRate } from "./frame-rate.ts";
 import { openPngFolder } from "./png-folder.ts";
 import { SOURCE_TAG } from "./provenance.ts";
@@ -27,36 +29,48 @@ export interface VideoWriterOptions {
   readonly metadata?: Record<string, string>;
   /** 0 (small file) to 100 (best picture) for MP4, WebM and WebP, default 80 (H.264 crf 17). */
   readonly quality?: number;
+  /** MP4 only: the file has its name from its first frames on, and plays as far as it is written. Off unless given. */
+  readonly fragmented?: boolean;
 }
 
 /** A video being written. Calls may overlap; they are carried out in order. */
 export interface VideoWriter {
   /** Appends one frame: `height * width * 3` bytes, rows top-down, R G B. The bytes are copied before it resolves. */
   write(rgb: Uint8Array): Promise<void>;
+  /** Lets others see the frames so far in a fragmented file; other files show nothing before `finish`. */
+  show(): Promise<void>;
   /** Completes the file and moves it to its name, replacing an older one. Throws when no frame was written. */
   finish(): Promise<void>;
-  /** Stops and removes what was written; an older file of the same name stays. Harmless after `finish`. */
+  /** Stops and removes what was written; an older file stays that has not been replaced. Harmless after `finish`. */
   abort(): Promise<void>;
 }
 
 /**
  * Starts a video at `file`. Frames go to a hidden file beside it (`.name.partial-...`), which takes the name of `file`
- * at `finish`; any failure removes it. Memory holds a few frames, never the clip (GIF: a palette per frame).
+ * at `finish`; any failure removes it. Memory holds a few frames, never the clip (GIF: a palette per frame). A fragmented
+ * file takes its name at the first `show`; "-" is a fragmented MP4 on standard output.
  * Throws ConfigError for an unknown extension, impossible sizes, or a folder that is missing or not writable, and
  * Error with a remedy when writing fails, as on a full disk.
  */
 export async function createVideoWriter(file: string, options: VideoWriterOptions): Promise<VideoWriter> {
-  const format = options.format ?? formatOf(file);
+  const isStdout = file === STDOUT;
+  const format = options.format ?? (isStdout ? "mp4" : formatOf(file));
   const target = path.resolve(file);
   checkOptions(options);
-  await checkTarget(target, format);
-  const sink = await openSink(target, format, options).catch((error) => {
+  if ((options.fragmented || isStdout) && format !== "mp4")
+    throw new ConfigError(`A video is written in fragments as MP4 only, got .${format} for "${file}".`);
+  if (!isStdout) await checkTarget(target, format);
+  const opening = isStdout ? openStdout(fragmentsOf(options)) : openSink(target, format, options);
+  const sink = await opening.catch((error) => {
     throw systemFailure("create", file, error);
   });
   return videoWriter(file, sink, options.width * options.height * 3);
 }
 
-function checkOptions({ width, height, quality = 80, metadata = {} }: VideoWriterOptions): void {
+/** Without another, H.264 crf 17. */
+const QUALITY = 80;
+
+function checkOptions({ width, height, quality = QUALITY, metadata = {} }: VideoWriterOptions): void {
   for (const [name, value] of Object.entries({ width, height }))
     if (!Number.isInteger(value) || value < 1 || value > 16384)
       throw new ConfigError(`${name} must be a whole number from 1 to 16384, got ${value}.`);
@@ -88,36 +102,48 @@ async function checkTarget(target: string, format: VideoFormat): Promise<void> {
     throw new ConfigError(`"${target}" is a folder; give the name of a .${format} file.`);
 }
 
-let opened = 0;
-
 async function openSink(
   target: string,
   format: VideoFormat,
   options: VideoWriterOptions,
 ): Promise<VideoSink> {
-  const { base, dir } = path.parse(target);
-  const extension = format === "png" ? "" : `.${format}`;
-  const partial = path.join(dir, `.${base}.partial-${process.pid}-${++opened}${extension}`);
-  const tags = fileTags(options);
+  const draft = draftOf(target, format === "png" ? "" : `.${format}`);
   const { width, height } = options;
-  const fps = frameRate(options.fps);
-  if (format === "png") return openPngFolder(target, partial, { width, height, tags });
-  const discard = () => rm(partial, { force: true });
-  const recording = recordingOf(format, options.quality ?? 80);
-  const encoder = await openEncoder(partial, recording, { width, height, fps, tags, name: target }).catch(
-    async (error) => {
-      await discard();
-      throw error;
-    },
-  );
+  if (format === "png") return openPngFolder(target, draft, { width, height, tags: fileTags(options) });
+  try {
+    if (options.fragmented) return await openFragmentedFile(target, draft, fragmentsOf(options));
+    return await openWholeFile(target, draft, format, options);
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
+}
+
+async function openWholeFile(
+  target: string,
+  draft: string,
+  format: Exclude<VideoFormat, "png">,
+  options: VideoWriterOptions,
+): Promise<VideoSink> {
+  const tags = fileTags(options);
+  const { width, height, quality = QUALITY } = options;
+  const coding = { width, height, fps: frameRate(options.fps), tags, name: target };
+  const encoder = await openEncoder(draft, recordingOf(format, quality), coding);
   return {
     ...encoder,
     async publish() {
-      await embed(partial, format, tags.comment, options);
-      await rename(partial, target);
+      await embed(draft, format, tags.comment, options);
+      await rename(draft, target);
     },
-    discard,
+    discard: () => rm(draft, { force: true }),
   };
+}
+
+/** What an encoder in fragments needs to know. */
+function fragmentsOf(options: VideoWriterOptions) {
+  const { width, height, quality = QUALITY, digitalSourceType } = options;
+  const coding = { width, height, fps: frameRate(options.fps), tags: fileTags(options) };
+  return { ...coding, quality, digitalSourceType };
 }
 
 function fileTags({ metadata, recipe, digitalSourceType }: VideoWriterOptions): Record<string, string> {
@@ -184,6 +210,7 @@ function videoWriter(file: string, sink: VideoSink, frameBytes: number): VideoWr
           numFrames++;
         }),
       ),
+    show: () => inTurn(() => orAbandon(async () => sink.show?.())),
     finish: () =>
       inTurn(() =>
         orAbandon(async () => {

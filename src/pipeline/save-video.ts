@@ -12,7 +12,9 @@ type Frames = Extract<PipelineEvent, { kind: "frames" }>["frames"];
 
 /**
  * Consumes the events of a run and writes its frames to `file` (.mp4, .webm, .gif, .webp, or a folder ending in -png)
- * as they are decoded, with the recipe inside. Nothing appears under the name before all of it is written, and nothing is left on failure.
+ * as they are decoded, with the recipe inside. Nothing appears under the name before all of it is written, and nothing is
+ * left on failure. With `fragmented`, an .mp4 appears with its first frames instead and can be watched as it grows; the
+ * name "-" is standard output.
  * @throws whatever the run throws; ConfigError for an unknown extension
  */
 export async function saveVideo(
@@ -60,6 +62,7 @@ export class FrameWriter {
     const rgb = interleavedToRgb(data as Float32Array, { frames, height, width });
     const stride = height * width * 3;
     for (let i = 0; i < frames; i++) await this.video.write(rgb.subarray(i * stride, (i + 1) * stride));
+    await this.video.show();
   }
 
   async finish(): Promise<void> {

@@ -8,7 +8,7 @@ import type { Terminal } from "../terminal.ts";
 import { transformer2b } from "./official-configs.ts";
 import { withRandomCheckpoint } from "./random-checkpoint.ts";
 
-const terminal: Terminal = { say() {}, print() {}, emit() {}, progress() {} };
+const terminal: Terminal = { isJson: false, say() {}, print() {}, emit() {}, progress() {} };
 const context = { terminal, signal: new AbortController().signal, cleanups: new Set<() => Promise<void>>() };
 const models = {
   transformer: {
