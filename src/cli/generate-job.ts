@@ -108,7 +108,9 @@ export async function runJob(asked: Job, around: Context, resumed: RunFolder | n
     resumed ?? (dir ? await RunFolder.create(dir, { ...job, values: { ...job.values, model } }) : null);
   const loras = parseLoras(job.values.lora);
   const precision = precisionOf(job.values);
-  const options = { ...engineOptions(job.values), precision, quantizing: quantizeHooks(context), loras };
+  const { decoder } = job.values;
+  const quantizing = quantizeHooks(context);
+  const options = { ...engineOptions(job.values), precision, quantizing, loras, decoder };
   const pipeline = await loadPipeline(model, options);
   try {
     await makeClips(pipeline, job, folder, context);

@@ -44,6 +44,11 @@ export const generateTable = {
     kind: "flag",
     about: "encode and decode in overlapping tiles: less memory, slightly different pixels",
   },
+  decoder: {
+    kind: "text",
+    value: "tiny|FILE",
+    about: "decode with these TAECVX weights (tiny: taecvx.safetensors of the model)",
+  },
   precision: precisionOption,
   device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
   threads: { kind: "integer", about: "threads for one operator (all cores)" },

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { parseSchedulerConfig, type SchedulerConfig } from "../diffusion/schedule.ts";
 import { ConfigError } from "../errors.ts";
 import { parseT5Config, type T5Config } from "../models/t5/config.ts";
+import type { TinyVaeConfig } from "../models/tiny-vae/decoder.ts";
 import { parseTransformerConfig, type TransformerConfig } from "../models/transformer/config.ts";
 import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
 import { openWeights, type WeightSet } from "../weights/checkpoint.ts";
@@ -32,6 +33,8 @@ export type Checkpoint = {
   readonly transformer: Component<TransformerConfig>;
   readonly vae: Component<VaeConfig>;
   readonly textEncoder: Component<T5Config>;
+  /** Decodes instead of the VAE where it was asked for. */
+  readonly tinyDecoder?: Component<TinyVaeConfig>;
 };
 
 /**

@@ -9,6 +9,7 @@ import { sliceFrames } from "./clip-layout.ts";
 import { leadingFrames } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import type { RunHooks } from "./run-hooks.ts";
+import { TinyDecoder } from "./tiny-decoder.ts";
 import { VideoDecoder } from "./video-decoder.ts";
 
 /** How the VAE works through a clip. */
@@ -24,17 +25,19 @@ export type DecodeOptions = RunHooks & {
   readonly frames?: number;
 };
 
-/** Decodes `[1, F, C, h, w]` as the transformer leaves them: padding frames are dropped, the scale is undone. */
+/** Decodes `[1, F, C, h, w]` as the transformer leaves them, without padding frames, by the VAE or a tiny decoder. */
 export async function* decodeLatents(
   engine: Engine,
-  { transformer, vae }: Pick<Checkpoint, "transformer" | "vae">,
+  { transformer, vae, tinyDecoder }: Pick<Checkpoint, "transformer" | "vae" | "tinyDecoder">,
   latents: HostTensor,
   { tiling = false, padding, frames: asked, ...hooks }: DecodeOptions = {},
 ): AsyncGenerator<Extract<PipelineEvent, { kind: "frames" }>> {
-  const { scalingFactor } = vae.config;
   const skip = padding ?? likelyPadding(transformer.config, latents);
-  const source = unscaled(latents, skip, 1 / scalingFactor);
-  const decoder = new VideoDecoder(engine, vae.config, vae.weights, { tiling });
+  // A tiny decoder takes latents as they are.
+  const source = unscaled(latents, skip, tinyDecoder ? 1 : 1 / vae.config.scalingFactor);
+  const decoder = tinyDecoder
+    ? new TinyDecoder(engine, tinyDecoder)
+    : new VideoDecoder(engine, vae.config, vae.weights, { tiling });
   const decoded = decoder.framesOf(source.shape[0]);
   const total = asked ?? decoded;
   let start = 0;

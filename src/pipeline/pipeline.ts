@@ -6,6 +6,7 @@ import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { type LoraRequest, withLoras } from "./lora.ts";
 import { type Precision, requirePrecision, weightsIn } from "./precision.ts";
 import { loadTokenizer } from "./prompt.ts";
+import { openTinyDecoder } from "./tiny-decoder.ts";
 
 /** An opened checkpoint. Its weights are mapped when a stage needs them; nothing large is in memory between stages. */
 export type Pipeline = {
@@ -23,6 +24,8 @@ export type PipelineOptions = EngineOptions & {
   readonly precision?: Precision;
   /** For the time it takes to quantise weights that are not stored so. */
   readonly quantizing?: QuantizeHooks;
+  /** Weights of a tiny decoder (taecvx.safetensors) to use instead of the VAE's; "tiny" for those in the folder. */
+  readonly decoder?: string;
 };
 
 /**
@@ -33,13 +36,15 @@ export type PipelineOptions = EngineOptions & {
  */
 export async function loadPipeline(
   folder: string,
-  { loras = [], precision, quantizing, ...options }: PipelineOptions = {},
+  { loras = [], precision, quantizing, decoder, ...options }: PipelineOptions = {},
 ): Promise<Pipeline> {
   requirePrecision(precision, options.device);
   const opened = await openCheckpoint(folder);
   const quantized = await weightsIn(precision, opened.transformer.weights, quantizing);
   const weights = await withLoras(quantized, loras);
-  const checkpoint = { ...opened, transformer: { ...opened.transformer, weights } };
+  const { outChannels } = opened.transformer.config;
+  const tinyDecoder = decoder === undefined ? undefined : await openTinyDecoder(decoder, folder, outChannels);
+  const checkpoint = { ...opened, transformer: { ...opened.transformer, weights }, tinyDecoder };
   const tokenizer = await loadTokenizer(folder);
   const engine = new Engine(options);
   return { checkpoint, tokenizer, engine, close: () => engine.close() };

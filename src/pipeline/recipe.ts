@@ -49,6 +49,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     ...(options.cache ? { cache: options.cache } : {}),
     ...(options.longVideo ? { longVideo: options.longVideo } : {}),
     tiling: options.tiling ?? false,
+    ...(checkpoint.tinyDecoder ? { decoder: "tiny" } : {}),
     scheduler: options.scheduler ?? checkpoint.scheduler.className,
     ...(options.parity ? { parity: true } : {}),
     seed: Number(options.seed ?? defaults.seed),

@@ -1,6 +1,6 @@
 /** @file Opens the weights in a folder of an official checkpoint: one .safetensors file, or shards and their index. */
 import { readdir, readFile, realpath } from "node:fs/promises";
-import { isAbsolute, join, normalize, sep } from "node:path";
+import { basename, dirname, isAbsolute, join, normalize, sep } from "node:path";
 import { WeightsError } from "../errors.ts";
 import { fileError, show, statFile } from "./file.ts";
 import { isRecord, parseJson } from "./json.ts";
@@ -37,7 +37,15 @@ export async function openWeights(folder: string): Promise<WeightSet> {
   const names = await listFolder(folder);
   const layout = layouts.find(({ name }) => names.includes(name));
   if (!layout) throw noWeights(folder, names);
-  const { files, tensors } = await layout.open(folder, layout.name);
+  return weightSet(folder, await layout.open(folder, layout.name));
+}
+
+/** As `openWeights`, for one .safetensors file by its name. @throws {WeightsError} when it breaks its format */
+export async function openWeightsFile(file: string): Promise<WeightSet> {
+  return weightSet(dirname(file), await openSingle(dirname(file), basename(file)));
+}
+
+async function weightSet(folder: string, { files, tensors }: Opened): Promise<WeightSet> {
   const totalBytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
   return { folder, tensors, totalBytes, realPaths: await followLinks(files) };
 }
