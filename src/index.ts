@@ -22,11 +22,12 @@ export { type InvertVideoOptions, invertVideo } from "./pipeline/invert-video.ts
 export { type ChainVideoOptions, chainVideo } from "./pipeline/long-video/chain-video.ts";
 export type { LongVideoOptions } from "./pipeline/long-video/long-video.ts";
 export { loadPipeline, type Pipeline } from "./pipeline/pipeline.ts";
-export { type LatentRgb, type PreviewEvent, withPreviews } from "./pipeline/preview.ts";
+export { type LatentRgb, type Look, type PreviewEvent, withPreviews } from "./pipeline/preview.ts";
 export { previewMap } from "./pipeline/preview-fit.ts";
 export { readRunState, type SavedState, writeRunState } from "./pipeline/resume.ts";
 export { type SaveOptions, saveVideo } from "./pipeline/save-video.ts";
 export { type TextToVideoOptions, textToVideo } from "./pipeline/text-to-video.ts";
+export { tinyLook } from "./pipeline/tiny-preview.ts";
 export { type VideoToVideoOptions, videoToVideo } from "./pipeline/video-to-video.ts";
 export type { EngineOptions } from "./runtime/engine.ts";
 export type { HostTensor } from "./runtime/protocol.ts";

@@ -8,11 +8,10 @@ import { clipsOf, readPrompts } from "../pipeline/batch.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import type { GenerateOptions } from "../pipeline/generate-options.ts";
 import { loadPipeline, type Pipeline } from "../pipeline/pipeline.ts";
-import { type LatentRgb, type PreviewEvent, withPreviews } from "../pipeline/preview.ts";
-import { previewMap } from "../pipeline/preview-fit.ts";
+import { type Look, type PreviewEvent, withPreviews } from "../pipeline/preview.ts";
 import { readMemory } from "../runtime/memory.ts";
 import { announce } from "./announce.ts";
-import { type ClipPlace, ClipSink, numbered, outputOf } from "./clip-sink.ts";
+import { type ClipPlace, ClipSink, outputOf } from "./clip-sink.ts";
 import type { Context } from "./command.ts";
 import { enhancedPrompts, enhancerOf } from "./enhance-options.ts";
 import { engineOptions, type GenerateValues, requestOf } from "./generate-table.ts";
@@ -21,7 +20,7 @@ import { requireUnchained } from "./long-video-options.ts";
 import { parseLoras } from "./lora-option.ts";
 import { modelFolder } from "./model-folder.ts";
 import { precisionOf, quantizeHooks } from "./precision-option.ts";
-import { PreviewFile } from "./preview-file.ts";
+import { previewOf } from "./preview-file.ts";
 import { type Job, RunFolder } from "./run-folder.ts";
 import { readLatents } from "./tensor-files.ts";
 import { duration, Progress, type Terminal } from "./terminal.ts";
@@ -68,6 +67,8 @@ export function checkJob({ values, prompts, seeds }: Job): void {
   enhancerOf(values);
   requireOutput(values, prompts.length * seeds.length);
   if (values.preview !== undefined) formatOf(values.preview);
+  else if (values["preview-decoder"] !== undefined)
+    throw new ConfigError("--preview-decoder needs --preview");
   const { "checkpoint-dir": folder, "checkpoint-every": every } = values;
   if (folder === undefined && every !== undefined)
     throw new ConfigError("--checkpoint-every needs --checkpoint-dir");
@@ -168,19 +169,17 @@ async function makeClip(
   const progress = new Progress(terminal);
   const request: GenerateOptions = { ...options, onSegment: (event) => progress.segment(event) };
   const sink = new ClipSink(values, place);
-  const preview = values.preview === undefined ? null : new PreviewFile(numbered(values.preview, place));
-  const map = preview && (await previewMap(pipeline, { signal: request.signal }));
-  if (map) terminal.say(`previews explain ${(100 * map.r2).toFixed(0)} % of the colours`);
+  const preview = await previewOf(pipeline, values, place, { ...context, terminal });
   const abort = () => sink.abort();
   cleanups.add(abort);
   try {
-    for await (const event of previewed(eventsOf(pipeline, request, values), map)) {
+    for await (const event of previewed(eventsOf(pipeline, request, values), preview?.look)) {
       if (event.kind === "preview") {
-        await preview?.show(event.frames);
-        terminal.emit({ event: "preview", step: event.step, output: preview?.file });
+        await preview?.file.show(event.frames);
+        terminal.emit({ event: "preview", step: event.step, output: preview?.file.file });
         continue;
       }
-      if (event.kind === "started") preview?.begin(event.fps);
+      if (event.kind === "started") preview?.file.begin(event.fps);
       announce(event, request.prompt, progress, terminal);
       await sink.take(event);
       if (event.kind === "step" && folder && isSaved(event, values))
@@ -195,12 +194,12 @@ async function makeClip(
   }
 }
 
-/** Events with previews where there is a map for them. */
+/** Events with previews where there is a look for them. */
 function previewed(
   events: AsyncIterable<PipelineEvent>,
-  map: LatentRgb | null,
+  look: Look | undefined,
 ): AsyncIterable<PipelineEvent | PreviewEvent> {
-  return map ? withPreviews(events, map) : events;
+  return look ? withPreviews(events, look) : events;
 }
 
 function isSaved(

@@ -15,7 +15,13 @@ export type LatentRgb = {
   readonly samples: number;
 };
 
-/** A look at a clip that is being made: what the last step takes for the clean clip, `[F, h, w, 3]` in [0, 1]. */
+/** A way to look at clean latents `[F, L, h, w]` of so many channels: frames `[T, H, W, 3]` in [0, 1]. */
+export type Look = {
+  readonly channels: number;
+  readonly show: (clean: HostTensor) => HostTensor | Promise<HostTensor>;
+};
+
+/** A look at a clip that is being made: what the last step takes for the clean clip, `[T, H, W, 3]` in [0, 1]. */
 export type PreviewEvent = { readonly kind: "preview"; readonly step: number; readonly frames: HostTensor };
 
 /**
@@ -53,19 +59,25 @@ export function latentFrames({ weights, bias }: LatentRgb, latents: HostTensor):
   return { dtype: "f32", shape: [frames, height, width, 3], data };
 }
 
-/** The events of a run with a preview after every step. */
+/** The look through a linear map: a pixel for each place of the latents, and a frame for each of theirs. */
+export function lookThrough(map: LatentRgb): Look {
+  return { channels: map.weights[0].length, show: (clean) => latentFrames(map, clean) };
+}
+
+/** The events of a run with a preview after every step, through a map or as a look shows it. */
 export async function* withPreviews(
   events: AsyncIterable<PipelineEvent>,
-  map: LatentRgb,
+  through: LatentRgb | Look,
 ): AsyncGenerator<PipelineEvent | PreviewEvent> {
+  const look = "show" in through ? through : lookThrough(through);
   let size: { width: number; height: number; frames?: unknown } | null = null;
   for await (const event of events) {
     yield event;
     if (event.kind === "started") size = { ...event, frames: event.recipe.frames };
     if (event.kind !== "step" || size === null) continue;
     const clean = event.state.history.at(-1) ?? event.state.latents;
-    const all = clipOf(clean, map.weights[0].length, size);
-    yield { kind: "preview", step: event.step, frames: latentFrames(map, withoutPadding(all, size.frames)) };
+    const own = withoutPadding(clipOf(clean, look.channels, size), size.frames);
+    yield { kind: "preview", step: event.step, frames: await look.show(own) };
   }
 }
 

@@ -12,8 +12,10 @@ import { readTensor } from "../weights/read.ts";
 import { readHeader } from "../weights/safetensors.ts";
 import { sliceFrames } from "./clip-layout.ts";
 import { loadPipeline } from "./pipeline.ts";
+import { withPreviews } from "./preview.ts";
 import { textToVideo } from "./text-to-video.ts";
 import { openTinyDecoder, TINY_FILE, TinyDecoder } from "./tiny-decoder.ts";
+import { tinyLook } from "./tiny-preview.ts";
 
 const fixture = (name: string) => join(process.cwd(), "test/fixtures/tiny-vae", name);
 const weightsFile = fixture(TINY_FILE);
@@ -119,4 +121,17 @@ test("a folder without such weights is refused before anything is computed", asy
   await expect(loadPipeline(recorded("t2v-rope"), { decoder: "tiny" })).rejects.toThrow(
     /taecvx\.safetensors/,
   );
+});
+
+test("a preview by it shows all frames at their size after every step", async () => {
+  const pipeline = await loadPipeline(recorded("t2v-rope"));
+  const request = { prompt: "A red circle.", width: 64, height: 48, frames: 9, steps: 2, latentsOnly: true };
+  try {
+    const events = withPreviews(textToVideo(pipeline, request), await tinyLook(pipeline, weightsFile));
+    const shapes: (readonly number[])[] = [];
+    for await (const event of events) if (event.kind === "preview") shapes.push(event.frames.shape);
+    expect(shapes).toEqual(Array(2).fill([9, 48, 64, 3]));
+  } finally {
+    await pipeline.close();
+  }
 });
