@@ -4,6 +4,7 @@ import { downloadModel, type Snapshot } from "../hub/download.ts";
 import type { DownloadEvent } from "../hub/download-events.ts";
 import { HubFailure } from "../hub/failure.ts";
 import { looksLikeModelId } from "../hub/model-id.ts";
+import { nanoFolder } from "../pipeline/nano.ts";
 import { exists } from "../weights/file.ts";
 import type { Context } from "./command.ts";
 import { byteSize, count } from "./numbers.ts";
@@ -13,23 +14,20 @@ import { duration, type Terminal } from "./terminal.ts";
 export const modelOption = {
   kind: "text",
   value: "DIR|ID",
-  about: "checkpoint folder, or a model on the hub: owner/name or owner/name@revision",
+  about:
+    "checkpoint folder, or a model on the hub, owner/name or owner/name@revision (nano, which comes along)",
 } as const;
 
 /**
  * The checkpoint folder that --model means. A folder wins over a model of the same name; anything else of the form
- * `owner/name` is downloaded, with its progress on the terminal.
- * @throws ConfigError when no model is named, or neither a folder nor the hub has it; WeightsError; CancelledError
+ * `owner/name` is downloaded, with its progress on the terminal. Without --model it is nano, which comes along.
+ * @throws ConfigError when neither a folder nor the hub has it; WeightsError; CancelledError
  */
 export async function modelFolder(
   { model }: { readonly model?: string },
   { terminal, signal }: Pick<Context, "terminal" | "signal">,
 ): Promise<string> {
-  if (model === undefined)
-    throw new ConfigError(
-      "no model is named; give --model and the folder of a checkpoint (the one with model_index.json), " +
-        "or a name on the hub such as THUDM/CogVideoX-2b",
-    );
+  if (model === undefined) return nanoFolder;
   if (!looksLikeModelId(model) || (await exists(model))) return model;
   try {
     return (await downloadWithProgress(model, undefined, { terminal, signal })).folder;

@@ -4,6 +4,7 @@ import { Engine, type EngineOptions } from "../runtime/engine.ts";
 import type { QuantizeHooks } from "../weights/quantize/on-load.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { type LoraRequest, withLoras } from "./lora.ts";
+import { nanoFolder } from "./nano.ts";
 import { type Precision, requirePrecision, weightsIn } from "./precision.ts";
 import { loadTokenizer } from "./prompt.ts";
 import { openTinyDecoder } from "./tiny-decoder.ts";
@@ -30,12 +31,12 @@ export type PipelineOptions = EngineOptions & {
 
 /**
  * Opens a checkpoint folder in the official layout.
- * @param folder holds `model_index.json` and one folder for each component
+ * @param folder holds `model_index.json` and one folder for each component; nano, which comes along, unless given
  * @param options device ("cpu", "webgpu", "cuda"), threads, LoRAs, and precision
  * @throws ConfigError, WeightsError
  */
 export async function loadPipeline(
-  folder: string,
+  folder: string = nanoFolder,
   { loras = [], precision, quantizing, decoder, ...options }: PipelineOptions = {},
 ): Promise<Pipeline> {
   requirePrecision(precision, options.device);
