@@ -1,11 +1,18 @@
-/** @file Scores a text-to-video model on held-out shapes with the exact reader: npx tsx scripts/nano-report.ts DIR */
+/**
+ * @file Scores a text-to-video model on held-out shapes with the exact reader, as one line of JSON.
+ *
+ *     npx tsx scripts/nano-report.ts [DIR] [--prompts N] [--seeds N] [--guidance X] [--scheduler dpm] [--precision int8] ...
+ */
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { captionOf } from "../src/data/shapes/caption.ts";
 import { judge, type Verdict } from "../src/data/shapes/reader/judge.ts";
 import { readClip } from "../src/data/shapes/reader/read.ts";
 import { drawScene, type Scene } from "../src/data/shapes/scene.ts";
-import { loadPipeline, type Pipeline } from "../src/pipeline/pipeline.ts";
-import { textToVideo } from "../src/pipeline/text-to-video.ts";
+import { loadPipeline } from "../src/pipeline/pipeline.ts";
+import type { Precision } from "../src/pipeline/precision.ts";
+import { parseRecipe } from "../src/train/recipe/parse-recipe.ts";
+import { generatedClip } from "./generated-clip.ts";
 
 const traits = ["colour", "shape", "motion", "everything"] as const;
 type Score = Record<(typeof traits)[number] | "clips", number>;
@@ -18,7 +25,8 @@ const { values, positionals } = parseArgs({
     steps: { type: "string", default: "50" },
     guidance: { type: "string", default: "6" },
     scheduler: { type: "string", default: "ddim" },
-    length: { type: "string", default: "short" },
+    precision: { type: "string" },
+    recipe: { type: "string", default: "recipes/nano.yaml" },
     verbose: { type: "boolean", default: false },
   },
 });
@@ -28,15 +36,18 @@ const request = {
   guidance: Number(values.guidance),
   scheduler: values.scheduler as "ddim" | "dpm",
 };
-const pipeline = await loadPipeline(positionals[0] ?? "models/nano");
+const { data } = parseRecipe(readFileSync(values.recipe, "utf8"), values.recipe);
+if (data.kind !== "shapes") throw new Error(`${values.recipe} trains on ${data.kind}, not on shapes`);
+const pipeline = await loadPipeline(positionals[0], { precision: values.precision as Precision | undefined });
 const scores = { one: empty(), two: empty() };
 const start = performance.now();
 for (let index = 0; index < Number(values.prompts); index++) {
-  const scene = drawScene({ seed: 2024, index, split: "held-out", camera: 0 });
-  const length = values.length as "short" | "long";
-  const prompt = captionOf(scene, { seed: 5, index, length });
+  const { twoObjects, camera, patterned } = data;
+  const scene = drawScene({ seed: 2024, index, split: "held-out", twoObjects, camera, patterned });
+  const prompt = captionOf(scene, { seed: 5, index, length: "short" });
   for (let seed = 0; seed < Number(values.seeds); seed++) {
-    const verdict = judge(readClip(...(await clipOf(pipeline, prompt, seed))), scene);
+    const { rgb, size } = await generatedClip(pipeline, { ...request, prompt, seed });
+    const verdict = judge(readClip(rgb, size), scene);
     add(scores[scene.objects.length === 1 ? "one" : "two"], verdict);
     if (values.verbose && !verdict.everything) console.error(`${describe(scene)}: ${missed(verdict)}`);
   }
@@ -50,6 +61,7 @@ const percent = (score: Score) =>
 console.log(
   JSON.stringify({
     ...request,
+    precision: values.precision ?? "fp32",
     clips: all.clips,
     all: percent(all),
     one: percent(scores.one),
@@ -57,26 +69,6 @@ console.log(
     seconds,
   }),
 );
-
-/** A generated clip as the reader takes it: 8-bit pixels and their size. */
-async function clipOf(
-  pipeline: Pipeline,
-  prompt: string,
-  seed: number,
-): Promise<Parameters<typeof readClip>> {
-  const parts: Uint8Array[] = [];
-  let size = { width: 0, height: 0 };
-  for await (const event of textToVideo(pipeline, { ...request, prompt, seed })) {
-    if (event.kind === "started") size = event;
-    if (event.kind === "frames")
-      parts.push(Uint8Array.from(event.frames.data as Float32Array, (value) => Math.round(255 * value)));
-  }
-  const rgb = Uint8Array.from(Buffer.concat(parts));
-  return [
-    rgb,
-    { width: size.width, height: size.height, frames: rgb.length / (3 * size.width * size.height) },
-  ];
-}
 
 function empty(): Score {
   return { colour: 0, shape: 0, motion: 0, everything: 0, clips: 0 };
