@@ -8,7 +8,7 @@ import { counting, hashed, i32, numbers } from "../../test/helpers/host-tensor.t
 import { runGraph } from "../../test/helpers/run-graph.ts";
 import { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import { floatsToBf16, floatsToF16 } from "../weights/cast.ts";
+import { bf16ToFloats, floatsToBf16, floatsToF16 } from "../weights/cast.ts";
 import { attention, conv, gather, layerNorm, linearMap } from "./functions.ts";
 import { toOnnx } from "./onnx.ts";
 import type { Shape } from "./shape.ts";
@@ -166,4 +166,22 @@ test("a model names the nodes that not every device can run", () => {
   expect(needs.f16).toEqual([expect.stringContaining("Gather"), expect.stringContaining("Cast")]);
   expect(needs.attention).toEqual([expect.stringContaining("MultiHeadAttention")]);
   expect(toOnnx({ rows }, { storage: () => ({ ...table, dtype: "bf16" }) }).needs.f16).toEqual([]);
+});
+
+test.each([
+  ["small", 5],
+  ["large", 1300],
+])("a %s fed parameter is computed with as bfloat16 holds it, where that is asked for", async (_, side) => {
+  const shape = [side, 300];
+  const feeds = { x: hashed([2, 300], 1), w: hashed(shape, 2), other: hashed(shape, 3) };
+  const asBf16 = (tensor: HostTensor): HostTensor => {
+    const bits = floatsToBf16(tensor.data as Float32Array);
+    return { ...tensor, data: bf16ToFloats(bits) };
+  };
+  const y = linearMap(input("x", [2, 300]).add(1), param("w", shape)).sub(param("other", shape).sum([1]));
+  const rounded = await engine.load("rounded", toOnnx({ y }, { rounded: (key) => key === "w" }));
+  const plain = await engine.load("plain", toOnnx({ y }));
+  const results = await engine.run(rounded, feeds);
+  const expected = await engine.run(plain, { ...feeds, w: asBf16(feeds.w) });
+  expect(numbers(await engine.download(results.y))).toEqual(numbers(await engine.download(expected.y)));
 });

@@ -19,6 +19,11 @@ export type ParamStorage = {
 export type OnnxOptions = {
   /** Where a parameter is mapped from; a parameter without storage becomes a model input of its own name. */
   readonly storage?: (key: string) => ParamStorage | undefined;
+  /**
+   * Of a parameter that is fed: whether it is computed with as bfloat16 would hold it. It is rounded where it is first
+   * used, stays narrow, and is widened as late as a mapped one.
+   */
+  readonly rounded?: (key: string) => boolean;
   /** Keeps to what operators do on every device, where the CPU's may do more. */
   readonly portable?: boolean;
   /** The engine reorders constant matrices when it loads the model, which quantised linear maps need to be fast. */
@@ -122,9 +127,15 @@ export class OnnxWriter {
     const storage = this.options.storage?.(key);
     const param = storage
       ? { name: this.mapped(key, node.shape, storage), dtype: storage.dtype }
-      : { name: this.input({ name: key, shape: node.shape, dtype: node.dtype }), dtype: node.dtype };
+      : this.fedParam(key, node);
     this.storedParams.set(key, param);
     return param;
+  }
+
+  private fedParam(key: string, { shape, dtype }: Tensor): StoredParam {
+    const name = this.input({ name: key, shape, dtype });
+    if (this.options.rounded?.(key) !== true) return { name, dtype };
+    return { name: this.node("Cast", [name], { to: dtypes.bf16.onnx }), dtype: "bf16" };
   }
 
   /** See `OnnxOptions.portable`. */
