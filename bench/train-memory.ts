@@ -172,7 +172,7 @@ async function trainRecomputing(
   const weights = new Map<string, Value>();
   for (const [key, tensor] of adapterWeights(trained))
     weights.set(key, await engine.upload({ dtype: "f32", ...tensor }));
-  const loss = new SegmentedLoss(engine, adapted, isTrained);
+  const loss = new SegmentedLoss(engine, adapted, { isTrained });
   for (let step = 1; step <= 2; step++) {
     const { gradients } = await loss.differentiate({ feeds, weights });
     await engine.free(...gradients.values());
@@ -181,7 +181,7 @@ async function trainRecomputing(
 
 /** All blocks share one block's weights, so that neither weights nor gradients of several blocks are alive. */
 async function gradientsOfAll(engine: Engine, { whole, shapes, feeds }: Task): Promise<void> {
-  const loss = new SegmentedLoss(engine, segmentedTextToVideo(whole, null), () => true);
+  const loss = new SegmentedLoss(engine, segmentedTextToVideo(whole, null), { isTrained: () => true });
   const weights = new Map<string, Value>();
   for (const [key, shape] of shapes) {
     const same = weights.get(firstBlock(key));

@@ -1,8 +1,8 @@
-/** @file Tests that engines beside each other train as one does. */
+/** @file Tests that engines beside each other train as one does, and of what an engine keeps compiled. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { f32 } from "../../test/helpers/host-tensor.ts";
 import { SessionError } from "../errors.ts";
-import { input } from "../graph/tensor.ts";
+import { emit, input } from "../graph/tensor.ts";
 import { Engine } from "../runtime/engine.ts";
 import { type Engines, Learner, type LossGraph } from "./learner.ts";
 import { defaultAdamW } from "./optimiser/adamw.ts";
@@ -102,4 +102,50 @@ test("a learner refuses a loss that reaches nothing it trains", async () => {
     new SessionError("all but c reaches none of the 1 trained parameters"),
   );
   await learner.close();
+});
+
+/** (w x)² summed over so many numbers. */
+function lossOf(count: number): LossGraph {
+  const weight = emit("Param", [], { key: "w", shape: [1] });
+  const product = input("x", [count]).mul(weight);
+  return {
+    name: `loss of ${count}`,
+    loss: product.mul(product).sum([0]),
+    report: {},
+    params: new Map([["w", weight]]),
+  };
+}
+
+test("keeps a bounded number of losses compiled, and compiles one again that comes back", async () => {
+  const engine = new Engine({ threads: 1 });
+  const labels: string[] = [];
+  let unloaded = 0;
+  const [load, unload] = [engine.load.bind(engine), engine.unload.bind(engine)];
+  engine.load = (label, ...rest) => {
+    labels.push(label);
+    return load(label, ...rest);
+  };
+  engine.unload = (session) => {
+    unloaded++;
+    return unload(session);
+  };
+  const weights = new Map([["w", { shape: [1], data: Float32Array.of(2) }]]);
+  const learner = await Learner.start([engine], weights, { adamW: defaultAdamW, clip: null, average: false });
+  const graphs = Array.from({ length: 34 }, (_, i) => lossOf(i + 1));
+  const batchOf = (graph: LossGraph, count: number) => ({
+    graph,
+    feeds: { x: { dtype: "f32" as const, shape: [count], data: new Float32Array(count).fill(1) } },
+  });
+  const losses: number[] = [];
+  for (const [i, graph] of graphs.entries())
+    losses.push((await learner.step(i + 1, 0, [batchOf(graph, i + 1)])).loss);
+  expect(losses).toEqual(graphs.map((_, i) => 4 * (i + 1)));
+  expect(unloaded).toBe(2);
+  const again = await learner.step(35, 0, [batchOf(graphs[0], 1), batchOf(graphs[33], 34)]);
+  expect(again.loss).toBe((4 + 4 * 34) / 2);
+  expect(labels.filter((label) => label === "loss of 1")).toHaveLength(2);
+  expect(labels.filter((label) => label === "loss of 34")).toHaveLength(1);
+  expect(labels.at(-1)).toBe("sum of gradients");
+  await learner.close();
+  await engine.close();
 });

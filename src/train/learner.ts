@@ -5,10 +5,11 @@ import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import type { MicroBatch } from "./loss-graph.ts";
 import { pacesAt } from "./optimiser/adamw.ts";
-import { type Role, rolesOf, type UpdateSettings } from "./optimiser/update.ts";
-import { type Gradients, namesOf, type Report, Shard } from "./shard.ts";
+import { type Role, rolesOf } from "./optimiser/update.ts";
+import { type Gradients, type LearnerSettings, namesOf, type Report, Shard } from "./shard.ts";
 
 export type { LossGraph, MicroBatch } from "./loss-graph.ts";
+export type { LearnerSettings } from "./shard.ts";
 
 /** Values of the trained parameters. */
 export type Weights = ReadonlyMap<string, { readonly shape: Shape; readonly data: Float32Array }>;
@@ -21,6 +22,8 @@ export type StepReport = {
   readonly gradientNorm: number;
   /** What each micro-batch reported. */
   readonly reports: readonly Readonly<Record<string, HostTensor>>[];
+  /** Multiplications and additions of all losses, gradients and updates, see `operationsOf`. */
+  readonly operations: number;
 };
 
 /** Everything that training goes on from, but for the step: a tensor for every role and key, `<role>/<key>`. */
@@ -38,10 +41,10 @@ export type Engines = readonly [Engine, ...Engine[]];
  */
 export class Learner {
   private readonly shards: readonly Shard[];
-  private readonly settings: UpdateSettings;
+  private readonly settings: LearnerSettings;
   private readonly shapes: ReadonlyMap<string, Shape>;
 
-  private constructor(engines: Engines, settings: UpdateSettings, shapes: ReadonlyMap<string, Shape>) {
+  private constructor(engines: Engines, settings: LearnerSettings, shapes: ReadonlyMap<string, Shape>) {
     this.settings = settings;
     this.shapes = shapes;
     const shares = sharesOf(shapes, engines.length);
@@ -50,7 +53,7 @@ export class Learner {
   }
 
   /** Starts from weights, with an optimiser that has seen nothing. */
-  static async start(engines: Engines, weights: Weights, settings: UpdateSettings): Promise<Learner> {
+  static async start(engines: Engines, weights: Weights, settings: LearnerSettings): Promise<Learner> {
     const tensors = new Map<string, { shape: Shape; data: Float32Array }>();
     for (const [key, { shape, data }] of weights)
       for (const role of rolesOf(settings)) {
@@ -67,7 +70,7 @@ export class Learner {
   static async restore(
     engines: Engines,
     tensors: TrainingTensors,
-    settings: UpdateSettings,
+    settings: LearnerSettings,
   ): Promise<Learner> {
     const weights = [...tensors].filter(([name]) => name.startsWith("weight/"));
     const shapes = new Map(weights.map(([name, { shape }]) => [name.slice("weight/".length), shape]));
@@ -98,7 +101,7 @@ export class Learner {
     batches: readonly MicroBatch[],
     { averageDecay = 0.999, signal }: { averageDecay?: number; signal?: AbortSignal } = {},
   ): Promise<StepReport> {
-    const { gradients, reports } = await this.differentiate(batches, signal);
+    const { gradients, reports, operations } = await this.differentiate(batches, signal);
     const sums = await this.exchangeGradients(gradients);
     const squares = sums.reduce((total, sum) => total + sum.squares, 0);
     const gradientNorm = Math.sqrt(squares) / batches.length;
@@ -106,10 +109,12 @@ export class Learner {
       throw new SessionError(`the gradient of step ${step} is not finite: its norm is ${gradientNorm}`);
     const share = clipFactor(gradientNorm, this.settings.clip) / batches.length;
     const scalars = { ...pacesAt(step, rate, this.settings.adamW), averageDecay, share };
-    await Promise.all(this.shards.map((shard, i) => shard.update(sums[i].gradients, scalars)));
+    const updates = await Promise.all(
+      this.shards.map((shard, i) => shard.update(sums[i].gradients, scalars)),
+    );
     await this.exchangeWeights();
     const loss = reports.reduce((total, { loss }) => total + Number(loss.data[0]), 0) / batches.length;
-    return { loss, gradientNorm, reports };
+    return { loss, gradientNorm, reports, operations: updates.reduce((a, b) => a + b, operations) };
   }
 
   /** The loss and reports of a batch, without learning from it. */
@@ -151,7 +156,7 @@ export class Learner {
   private async differentiate(
     batches: readonly MicroBatch[],
     signal: AbortSignal | undefined,
-  ): Promise<{ gradients: Gradients[]; reports: Report[] }> {
+  ): Promise<{ gradients: Gradients[]; reports: Report[]; operations: number }> {
     const engines = this.shards.length;
     const found = await Promise.all(
       this.shards.map((shard, first) =>
@@ -162,7 +167,8 @@ export class Learner {
       ),
     );
     const reports = batches.map((_, i) => found[i % engines].reports[Math.floor(i / engines)]);
-    return { gradients: found.map(({ gradients }) => gradients), reports };
+    const operations = found.reduce((sum, each) => sum + each.operations, 0);
+    return { gradients: found.map(({ gradients }) => gradients), reports, operations };
   }
 
   /** Brings every gradient to the engine that updates its weight, where those of all engines are added up. */

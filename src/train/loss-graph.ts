@@ -2,6 +2,7 @@
 import type { ParamStorage } from "../graph/onnx.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { Value } from "../runtime/engine.ts";
+import type { SegmentedGraph } from "./recompute/segmented-graph.ts";
 
 /** A loss as a graph. The same object is the same compiled graph: build one for every shape of batch and keep it. */
 export type LossGraph = {
@@ -13,6 +14,10 @@ export type LossGraph = {
   readonly report: Readonly<Record<string, Tensor>>;
   /** Parameters that the graph declares, by checkpoint key. */
   readonly params: ReadonlyMap<string, Tensor>;
+  /** The same loss cut into links: its gradients are then found link by link, in less memory. */
+  readonly chain?: SegmentedGraph;
+  /** Whether what a run frees stays with the graph for the next one (true): not where many graphs take turns. */
+  readonly arena?: boolean;
   /** Parameters that lie in files and stay as they are. */
   readonly frozen?: { readonly folder: string; readonly storage: (key: string) => ParamStorage | undefined };
 };

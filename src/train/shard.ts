@@ -1,13 +1,13 @@
 /** @file One engine of a learner: the weights that it updates with their optimiser state, and copies of all others. */
-import { gradientsOrNull } from "../autodiff/grad.ts";
-import { SessionError } from "../errors.ts";
 import { toOnnx } from "../graph/onnx.ts";
-import { simplify } from "../graph/rewrite.ts";
-import { type Shape, sizeOf } from "../graph/shape.ts";
+import { operationsOf } from "../graph/operations.ts";
+import type { Shape } from "../graph/shape.ts";
 import { input, type Tensor } from "../graph/tensor.ts";
-import type { Engine, Session, Value } from "../runtime/engine.ts";
+import type { Engine, Session } from "../runtime/engine.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
+import { type CompiledLoss, compileLoss, downloadAll, feedsOf, loadLoss } from "./compiled-loss.ts";
 import type { LossGraph, MicroBatch } from "./loss-graph.ts";
+import { runUpdate, type UpdateScalars } from "./optimiser/run-update.ts";
 import { type Role, type UpdateSettings, updateGraph } from "./optimiser/update.ts";
 
 /** What a micro-batch reported, with its loss. */
@@ -16,25 +16,36 @@ export type Report = Readonly<Record<string, HostTensor>>;
 /** Gradients by key, near an engine. */
 export type Gradients = ReadonlyMap<string, ResidentRef>;
 
-type Compiled = { readonly session: Session; readonly keys: readonly string[] };
+/** How a learner updates weights, and which losses see. */
+export type LearnerSettings = UpdateSettings & {
+  /**
+   * "bf16": losses compute with weights rounded to bfloat16, as a checkpoint in that format will have them. The state
+   * keeps every weight in float32, which updates add to, and gradients are those at the rounded weights.
+   */
+  readonly storage?: "f32" | "bf16";
+};
+
+/** Compiled losses that an engine keeps; packed rows can have more layouts than memory has room for. */
+const MOST_GRAPHS = 32;
 
 /** An engine with its share of the state. */
 export class Shard {
   readonly engine: Engine;
   /** Shapes of the weights that are updated here. */
   readonly shapes: ReadonlyMap<string, Shape>;
-  private readonly settings: UpdateSettings;
+  private readonly settings: LearnerSettings;
   private readonly trained: ReadonlySet<string>;
-  private readonly compiled = new Map<LossGraph, Promise<Compiled>>();
+  private readonly compiled = new Map<LossGraph, Promise<CompiledLoss>>();
   private readonly helpers = new Map<string, Promise<Session>>();
   private state = new Map<string, ResidentRef>();
+  private updateOperations = 0;
   private copies: ReadonlyMap<string, ResidentRef> = new Map();
 
   /** @param trained keys of everything that is updated, by this engine or another */
   constructor(
     engine: Engine,
     shapes: ReadonlyMap<string, Shape>,
-    settings: UpdateSettings,
+    settings: LearnerSettings,
     trained: ReadonlySet<string>,
   ) {
     this.engine = engine;
@@ -76,25 +87,30 @@ export class Shard {
   async differentiate(
     batches: readonly MicroBatch[],
     signal: AbortSignal | undefined,
-  ): Promise<{ gradients: Gradients; reports: Report[] }> {
+  ): Promise<{ gradients: Gradients; reports: Report[]; operations: number }> {
     let gradients: Gradients = new Map();
+    let operations = 0;
     const reports: Report[] = [];
-    for (const batch of batches) {
-      const { session, keys } = await this.compile(batch.graph);
-      const outputs = await this.engine.run(session, this.feedsOf(session, batch), { signal });
-      const found = new Map(keys.map((key) => [key, outputs[`gradient/${key}`]]));
-      const rest = Object.entries(outputs).filter(([name]) => !name.startsWith("gradient/"));
-      reports.push(await downloadAll(this.engine, Object.fromEntries(rest)));
-      gradients = gradients.size === 0 ? found : (await this.sum([gradients, found])).gradients;
+    const weights = new Map([...this.trained].map((key) => [key, this.weight(key)!]));
+    for (const { graph, feeds } of batches) {
+      const compiled = await this.compile(graph);
+      const found = await compiled.differentiate({ feeds, weights }, signal);
+      reports.push(found.report);
+      operations += found.operations;
+      gradients =
+        gradients.size === 0 ? found.gradients : (await this.sum([gradients, found.gradients])).gradients;
     }
-    return { gradients, reports };
+    return { gradients, reports, operations };
   }
 
   /** The loss and reports of a batch, without learning from it. */
-  async evaluate(batch: MicroBatch): Promise<Report> {
-    const model = `evaluation of ${batch.graph.name}`;
-    const session = await this.helper(model, () => ({ loss: batch.graph.loss, ...batch.graph.report }));
-    return downloadAll(this.engine, await this.engine.run(session, this.feedsOf(session, batch)));
+  async evaluate({ graph, feeds }: MicroBatch): Promise<Report> {
+    const label = `evaluation of ${graph.name}`;
+    const session = await this.helper(label, () =>
+      loadLoss(this.engine, graph, { loss: graph.loss, ...graph.report }, { label, storage: this.storage }),
+    );
+    const weights = new Map([...this.trained].map((key) => [key, this.weight(key)!]));
+    return downloadAll(this.engine, await this.engine.run(session, feedsOf(session, { feeds, weights })));
   }
 
   /** Adds gradients up, which it uses up, and gives the sum of the squares of what comes out. */
@@ -103,7 +119,7 @@ export class Shard {
     if (keys.length === 0) return { gradients: new Map(), squares: 0 };
     const fed = keys.map((key) => ({ key, terms: parts.flatMap((part) => part.get(key) ?? []) }));
     const name = `sum of ${fed.map(({ key, terms }) => `${terms.length} ${key}`).join()}`;
-    const session = await this.helper(name, () => sumGraph(fed));
+    const session = await this.helper(name, () => this.load("sum of gradients", sumGraph(fed)));
     const added = fed.filter(({ terms }) => terms.length > 1);
     const feeds = fed.flatMap(({ key, terms }) => terms.map((term, i) => [`${i}/${key}`, term] as const));
     const consume = added.flatMap(({ terms }) => terms);
@@ -113,72 +129,60 @@ export class Shard {
   }
 
   /**
-   * Updates the weights of this engine with gradients, which it uses up.
+   * Updates the weights of this engine with gradients, which it uses up; gives the operations that it took.
    * @param scalars what the update graph takes beside tensors by role and key; `share` scales the gradients
    */
-  async update(gradients: Gradients, scalars: Readonly<Record<string, number>>): Promise<void> {
-    if (this.shapes.size === 0) return;
+  async update(gradients: Gradients, scalars: UpdateScalars): Promise<number> {
+    if (this.shapes.size === 0) return 0;
     const session = await this.helper("update", () => {
       // Clipping needs the gradients of all engines, so that `share` has it in it, and the norm is known.
       const { norm: _, ...outputs } = updateGraph(this.shapes, { ...this.settings, clip: null });
-      return outputs;
+      this.updateOperations = operationsOf(Object.values(outputs));
+      return this.load("update", outputs);
     });
-    const feeds: Record<string, Value> = Object.fromEntries(this.state);
-    for (const { name, shape } of session.model.inputs)
-      if (name in scalars) feeds[name] = floats([], Float32Array.of(scalars[name]));
-      else if (name.startsWith("gradient/"))
-        feeds[name] =
-          gradients.get(name.slice("gradient/".length)) ?? floats(shape, new Float32Array(sizeOf(shape)));
-    const consume = [...this.state.values(), ...gradients.values()];
-    this.state = new Map(Object.entries(await this.engine.run(session, feeds, { consume })));
+    const after = await runUpdate(this.engine, session, { state: this.state, gradients, scalars });
+    this.state = new Map(Object.entries(after));
+    return this.updateOperations;
   }
 
   /** Gives sessions and tensors back to the engine. */
   async close(): Promise<void> {
-    for (const compiled of this.compiled.values()) await this.engine.unload((await compiled).session);
+    for (const compiled of this.compiled.values()) await (await compiled).close();
     for (const session of this.helpers.values()) await this.engine.unload(await session);
     await this.engine.free(...this.state.values(), ...this.copies.values());
     this.state.clear();
     this.copies = new Map();
   }
 
-  private compile(graph: LossGraph): Promise<Compiled> {
-    const compiling = this.compiled.get(graph) ?? this.compileNow(graph);
+  private get storage(): "f32" | "bf16" {
+    return this.settings.storage ?? "f32";
+  }
+
+  /** Batches are worked on one after the other, so that the graph unused for longest is not in use. */
+  private async compile(graph: LossGraph): Promise<CompiledLoss> {
+    const { trained, storage } = this;
+    const compiling = this.compiled.get(graph) ?? compileLoss(this.engine, graph, { trained, storage });
+    this.compiled.delete(graph);
     this.compiled.set(graph, compiling);
     compiling.catch(() => this.compiled.delete(graph));
+    const [[oldest, unused]] = this.compiled;
+    if (this.compiled.size > MOST_GRAPHS) {
+      this.compiled.delete(oldest);
+      await (await unused).close();
+    }
     return compiling;
   }
 
-  private async compileNow(graph: LossGraph): Promise<Compiled> {
-    const { loss } = simplify({ loss: graph.loss });
-    const trained = [...graph.params].filter(([key]) => this.trained.has(key));
-    const reached = gradientsByKey(loss, trained);
-    if (reached.size === 0)
-      throw new SessionError(`${graph.name} reaches none of the ${this.trained.size} trained parameters`);
-    const gradients = [...reached].map(([key, gradient]) => [`gradient/${key}`, gradient]);
-    const outputs = simplify({ loss, ...graph.report, ...Object.fromEntries(gradients) });
-    const model = toOnnx(outputs, { storage: graph.frozen?.storage });
-    const options = { weightsFolder: graph.frozen?.folder, arena: true };
-    const session = await this.engine.load(graph.name, model, options);
-    return { session, keys: [...reached.keys()] };
-  }
-
-  private helper(name: string, outputs: () => Record<string, Tensor>): Promise<Session> {
-    const known = this.helpers.get(name);
+  private helper(id: string, load: () => Promise<Session>): Promise<Session> {
+    const known = this.helpers.get(id);
     if (known !== undefined) return known;
-    const loading = this.engine.load(name, toOnnx(outputs()), { arena: true });
-    this.helpers.set(name, loading);
+    const loading = load();
+    this.helpers.set(id, loading);
     return loading;
   }
 
-  /** The batch's own feeds, and for every parameter among the model's inputs the current weight. */
-  private feedsOf({ model }: Session, { feeds }: MicroBatch): Record<string, Value> {
-    const all: Record<string, Value> = { ...feeds };
-    for (const { name } of model.inputs) {
-      const weight = this.weight(name);
-      if (weight !== undefined && !(name in feeds)) all[name] = weight;
-    }
-    return all;
+  private load(label: string, outputs: Record<string, Tensor>): Promise<Session> {
+    return this.engine.load(label, toOnnx(outputs), { arena: true });
   }
 }
 
@@ -202,23 +206,4 @@ function sumGraph(
   const squares = totals.map(({ total }) => total.mul(total).sum(total.shape.map((_, axis) => axis)));
   const sums = totals.filter(({ isSum }) => isSum).map(({ key, total }) => [key, total]);
   return { squares: squares.reduce((a, b) => a.add(b)), ...Object.fromEntries(sums) };
-}
-
-function gradientsByKey(loss: Tensor, params: readonly (readonly [string, Tensor])[]): Map<string, Tensor> {
-  const found = gradientsOrNull(
-    loss,
-    params.map(([, param]) => param),
-  );
-  return new Map(params.flatMap(([key], i) => (found[i] === null ? [] : [[key, found[i]] as const])));
-}
-
-async function downloadAll(engine: Engine, refs: Readonly<Record<string, ResidentRef>>): Promise<Report> {
-  const entries = Object.entries(refs).map(
-    async ([name, ref]) => [name, await engine.download(ref)] as const,
-  );
-  return Object.fromEntries(await Promise.all(entries));
-}
-
-function floats(shape: Shape, data: Float32Array): HostTensor {
-  return { dtype: "f32", shape, data };
 }

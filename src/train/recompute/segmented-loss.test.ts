@@ -58,7 +58,7 @@ test("has the keys of the whole loss", () => {
 });
 
 test("gives the loss, the reports and all gradients of the whole", async () => {
-  const loss = new SegmentedLoss(engine, chain, () => true);
+  const loss = new SegmentedLoss(engine, chain, { isTrained: () => true });
   const { gradients, report } = await loss.differentiate({ feeds, weights: hosted });
   const expected = await gradientsOfWhole([...shapes.keys()]);
   expect(report.loss.data[0]).toBeCloseTo(expected.loss[0], 6);
@@ -77,7 +77,7 @@ test("compiles one block for all of them", async () => {
     labels.push(label);
     return load(label, ...rest);
   };
-  const loss = new SegmentedLoss(spied, chain, () => true);
+  const loss = new SegmentedLoss(spied, chain, { isTrained: () => true });
   await loss.differentiate({ feeds, weights: hosted });
   await loss.differentiate({ feeds, weights: hosted });
   expect(labels.map((label) => label.split(", ").at(-1))).toEqual([
@@ -95,7 +95,7 @@ test("gives gradients of some weights only, with the others mapped from a file",
   const { folder, storage } = mapWeights(set, shapes);
   const isTrained = (key: string) => /\.1\.attn1\.to_(q|out\.0)\./.test(key);
   const frozen = { folder, storage: (key: string) => (isTrained(key) ? undefined : storage(key)) };
-  const loss = new SegmentedLoss(engine, segmentedTextToVideo(whole, null, frozen), isTrained);
+  const loss = new SegmentedLoss(engine, segmentedTextToVideo(whole, null, frozen), { isTrained });
   const trained = new Map([...hosted].filter(([key]) => isTrained(key)));
   const { gradients } = await loss.differentiate({ feeds, weights: trained });
   const expected = await gradientsOfWhole([...trained.keys()]);
@@ -107,7 +107,7 @@ test("gives gradients of some weights only, with the others mapped from a file",
 test("updates segment by segment to the weights that a learner has", async () => {
   const settings = { adamW: defaultAdamW, clip: null, average: true };
   const learner = await Learner.start([engine], weights, settings);
-  const loss = new SegmentedLoss(engine, chain, () => true);
+  const loss = new SegmentedLoss(engine, chain, { isTrained: () => true });
   const updates = await UpdateBySegment.restore(engine, await learner.tensors(), settings);
   for (const step of [1, 2]) {
     const expected = await learner.step(step, 1e-3, [{ graph: whole.graph, feeds }]);
@@ -127,7 +127,7 @@ test("updates segment by segment to the weights that a learner has", async () =>
 });
 
 test("leaves nothing with the engine when it is stopped", async () => {
-  const loss = new SegmentedLoss(engine, chain, () => true);
+  const loss = new SegmentedLoss(engine, chain, { isTrained: () => true });
   const stop = new AbortController();
   const taken: ResidentRef[] = [];
   const running = loss.stream(

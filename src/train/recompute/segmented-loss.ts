@@ -1,5 +1,6 @@
 /** @file Differentiates a loss link by link: forward keeps what passes between links, backward computes the rest again. */
 import { toOnnx } from "../../graph/onnx.ts";
+import { operationsOf } from "../../graph/operations.ts";
 import type { Segment } from "../../graph/segment.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import type { Tensor } from "../../graph/tensor.ts";
@@ -17,6 +18,17 @@ export type SegmentedBatch = {
   readonly weights: ReadonlyMap<string, Value>;
 };
 
+/** What is differentiated, and how. */
+export type SegmentedOptions = {
+  /** Says of a checkpoint key whether its gradient is wanted. */
+  readonly isTrained: (key: string) => boolean;
+  /** What parameters that are fed are computed with, see `LearnerSettings`. */
+  readonly storage?: "f32" | "bf16";
+};
+
+/** A compiled pass over one link, and its multiplications and additions. */
+type Pass = { readonly session: Session; readonly operations: number };
+
 /** Values that are with the engine, by `<link that gave it>/<name>`. */
 type Kept = Map<string, ResidentRef>;
 
@@ -28,19 +40,21 @@ export class SegmentedLoss {
   private readonly engine: Engine;
   private readonly graph: SegmentedGraph;
   private readonly isTrained: (key: string) => boolean;
+  private readonly isRounded: boolean;
   private readonly sources: ReadonlyMap<string, number>[];
-  private readonly sessions = new Map<string, Promise<Session>>();
+  private readonly passes = new Map<string, Promise<Pass>>();
+  private operationsDone = 0;
   private readonly segments = new Map<Segment, number>();
   /** Whether trained weights have a part in what a link gives. */
   private readonly live: boolean[] = [];
   /** Outputs of each segment that later links take, after any of its links: of which gradients may arrive. */
   private readonly taken = new Map<Segment, Set<string>>();
 
-  /** @param isTrained says of a checkpoint key whether its gradient is wanted */
-  constructor(engine: Engine, graph: SegmentedGraph, isTrained: (key: string) => boolean) {
+  constructor(engine: Engine, graph: SegmentedGraph, { isTrained, storage }: SegmentedOptions) {
     this.engine = engine;
     this.graph = graph;
     this.isTrained = isTrained;
+    this.isRounded = storage === "bf16";
     this.sources = sourcesOf(graph.links);
     for (const [i, { segment, prefix }] of graph.links.entries()) {
       if (!this.segments.has(segment)) this.segments.set(segment, this.segments.size);
@@ -51,6 +65,11 @@ export class SegmentedLoss {
       }
       this.live.push(learns || [...this.sources[i].values()].some((giver) => this.live[giver]));
     }
+  }
+
+  /** Multiplications and additions of everything so far, what was computed again included. */
+  get operations(): number {
+    return this.operationsDone;
   }
 
   /** All gradients by checkpoint key, with the engine, and what the last link gives. */
@@ -113,8 +132,8 @@ export class SegmentedLoss {
 
   /** Releases every session. */
   async close(): Promise<void> {
-    for (const session of this.sessions.values()) await this.engine.unload(await session);
-    this.sessions.clear();
+    for (const pass of this.passes.values()) await this.engine.unload((await pass).session);
+    this.passes.clear();
   }
 
   private async forward(
@@ -124,8 +143,8 @@ export class SegmentedLoss {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const link = this.graph.links[index];
-    const session = await this.session(link, "forward", () => link.segment.outputs);
-    const outputs = await this.engine.run(session, this.feeds(session, index, batch, values), { signal });
+    const pass = await this.pass(link, "forward", () => link.segment.outputs);
+    const outputs = await this.run(pass, this.feeds(pass.session, index, batch, values), { signal });
     for (const [name, output] of Object.entries(outputs)) values.set(`${index}/${name}`, output);
   }
 
@@ -145,13 +164,13 @@ export class SegmentedLoss {
     const call = this.callOf(index, arrived);
     let rest: (readonly [string, ResidentRef])[] = [];
     if (isLast || (call.seeds.length > 0 && call.trained.length + call.wanted.length > 0)) {
-      const session = await this.session(link, `backward ${JSON.stringify(call)}`, () =>
+      const pass = await this.pass(link, `backward ${JSON.stringify(call)}`, () =>
         backwardGraph(link.segment, call),
       );
       const given = this.gradientsFor(index, call, arrived);
       const consume = Object.values(given).filter((value) => "id" in value);
-      const feeds = { ...this.feeds(session, index, batch, values), ...given };
-      const outputs = await this.engine.run(session, feeds, { consume, signal });
+      const feeds = { ...this.feeds(pass.session, index, batch, values), ...given };
+      const outputs = await this.run(pass, feeds, { consume, signal });
       rest = await this.passOn(index, outputs, arrived, take);
     }
     await this.freeUsed(index, values, (other) => other < index);
@@ -240,22 +259,41 @@ export class SegmentedLoss {
     return all;
   }
 
+  private run(
+    { session, operations }: Pass,
+    feeds: Readonly<Record<string, Value>>,
+    options: { readonly consume?: readonly ResidentRef[]; readonly signal?: AbortSignal },
+  ): Promise<Record<string, ResidentRef>> {
+    this.operationsDone += operations;
+    return this.engine.run(session, feeds, options);
+  }
+
   /** One session for all links of a segment, or one for each where weights are mapped into it. */
-  private session(
+  private pass(
     { segment, prefix }: Link,
-    pass: string,
+    kind: string,
     outputs: () => Readonly<Record<string, Tensor>>,
-  ): Promise<Session> {
-    const { frozen, name } = this.graph;
+  ): Promise<Pass> {
+    const { frozen } = this.graph;
     const isMapped = [...segment.params.keys()].some((key) => frozen?.storage(prefix + key) !== undefined);
-    const id = `${this.segments.get(segment)} ${isMapped ? prefix : ""} ${pass}`;
-    const known = this.sessions.get(id);
+    const id = `${this.segments.get(segment)} ${isMapped ? prefix : ""} ${kind}`;
+    const known = this.passes.get(id);
     if (known !== undefined) return known;
-    const model = toOnnx(outputs(), { storage: frozen && ((key) => frozen.storage(prefix + key)) });
-    const label = `${name}, ${segment.name} ${pass.split(" ")[0]}`;
-    const session = this.engine.load(label, model, { weightsFolder: frozen?.folder });
-    this.sessions.set(id, session);
-    return session;
+    const loading = this.load(`${segment.name} ${kind.split(" ")[0]}`, prefix, outputs());
+    this.passes.set(id, loading);
+    return loading;
+  }
+
+  private async load(
+    label: string,
+    prefix: string,
+    outputs: Readonly<Record<string, Tensor>>,
+  ): Promise<Pass> {
+    const { frozen, name } = this.graph;
+    const storage = frozen && ((key: string) => frozen.storage(prefix + key));
+    const model = toOnnx(outputs, { storage, rounded: () => this.isRounded });
+    const session = await this.engine.load(`${name}, ${label}`, model, { weightsFolder: frozen?.folder });
+    return { session, operations: operationsOf(Object.values(outputs)) };
   }
 
   private async download(

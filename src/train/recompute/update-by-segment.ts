@@ -6,6 +6,7 @@ import type { Engine, Session, Value } from "../../runtime/engine.ts";
 import type { HostTensor, ResidentRef } from "../../runtime/protocol.ts";
 import type { TrainingTensors } from "../learner.ts";
 import { pacesAt } from "../optimiser/adamw.ts";
+import { runUpdate, type UpdateScalars } from "../optimiser/run-update.ts";
 import { rolesOf, type UpdateSettings, updateGraph } from "../optimiser/update.ts";
 import type { Link } from "./segmented-graph.ts";
 import type { SegmentedLoss } from "./segmented-loss.ts";
@@ -16,8 +17,6 @@ export type SegmentedStep = {
   readonly gradientNorm: number;
   readonly report: Readonly<Record<string, HostTensor>>;
 };
-
-type Paces = Record<"rate" | "plainRate" | "root" | "keep" | "averageDecay" | "share", number>;
 
 /**
  * Weights and their optimiser state, updated by AdamW while the backward pass is still on its way to the first link. One
@@ -92,10 +91,10 @@ export class UpdateBySegment {
       signal,
     }: { averageDecay?: number; others?: ReadonlyMap<string, Value>; signal?: AbortSignal } = {},
   ): Promise<SegmentedStep> {
-    const paces = { ...pacesAt(step, rate, this.settings.adamW), averageDecay, share: 1 };
+    const scalars = { ...pacesAt(step, rate, this.settings.adamW), averageDecay, share: 1 };
     let squares = 0;
     const take = async (link: Link, gradients: ReadonlyMap<string, ResidentRef>) => {
-      if (gradients.size > 0) squares += (await this.update(link, gradients, paces)) ** 2;
+      if (gradients.size > 0) squares += (await this.update(link, gradients, scalars)) ** 2;
     };
     const weights = new Map([...others, ...this.weights()]);
     const report = await loss.stream({ feeds, weights }, take, { signal });
@@ -114,22 +113,16 @@ export class UpdateBySegment {
   private async update(
     { prefix }: Link,
     gradients: ReadonlyMap<string, ResidentRef>,
-    paces: Paces,
+    scalars: UpdateScalars,
   ): Promise<number> {
     const session = await this.session(gradients);
     const names = [...gradients.keys()].flatMap((key) =>
       rolesOf(this.settings).map((role) => [`${role}/${key}`, `${role}/${prefix}${key}`] as const),
     );
-    const old = names.map(([name, stored]) => [name, this.state.get(stored)!] as const);
-    const feeds: Record<string, Value> = Object.fromEntries(old);
-    for (const [key, gradient] of gradients) feeds[`gradient/${key}`] = gradient;
-    for (const { name } of session.model.inputs)
-      if (name in paces)
-        feeds[name] = { dtype: "f32", shape: [], data: Float32Array.of(paces[name as keyof Paces]) };
-    const consume = [...old.map(([, ref]) => ref), ...gradients.values()];
-    const { norm, ...state } = await this.engine.run(session, feeds, { consume });
-    for (const [name, stored] of names) this.state.set(stored, state[name]);
-    return Number((await this.engine.download(norm)).data[0]);
+    const old = new Map(names.map(([name, stored]) => [name, this.state.get(stored)!]));
+    const after = await runUpdate(this.engine, session, { state: old, gradients, scalars });
+    for (const [name, stored] of names) this.state.set(stored, after[name]);
+    return Number((await this.engine.download(after.norm)).data[0]);
   }
 
   /** Links with weights of the same names and shapes share one session. */
