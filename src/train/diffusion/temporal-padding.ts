@@ -1,11 +1,17 @@
 /** @file Latent frames for temporal patches: the first one repeated until the patches come out even. */
 import { concat } from "../../graph/functions.ts";
 import type { Tensor } from "../../graph/tensor.ts";
+import type { LatentSize } from "../../models/transformer/grid.ts";
 
 /** How often the first latent frame is repeated before `frames` frames, 0 to patchT - 1. */
 export function repeatedFrames(frames: number, patchT: number | null): number {
   const patch = patchT ?? 1;
   return (patch - (frames % patch)) % patch;
+}
+
+/** The size of latents once their first frame has been repeated. */
+export function paddedSize<S extends LatentSize>(size: S, patchT: number | null): S {
+  return { ...size, frames: size.frames + repeatedFrames(size.frames, patchT) };
 }
 
 /**

@@ -10,8 +10,9 @@ import { gridOf, tokensOf } from "../../models/transformer/grid.ts";
 import { type EmbedInputs, embed, head } from "../../models/transformer/transformer.ts";
 import { Scope } from "../../nn/scope.ts";
 import { type Mixture, noisyLatents, velocityError } from "../diffusion/loss.ts";
+import { paddedSize, padFront } from "../diffusion/temporal-padding.ts";
 import type { LossGraph } from "../learner.ts";
-import { PARTS, type TextToVideoCall, type TextToVideoGraph } from "../tasks/text-to-video.ts";
+import { mixtureShapes, PARTS, type TextToVideoCall, type TextToVideoGraph } from "../tasks/text-to-video.ts";
 import { type SegmentedGraph, segmentedGraph } from "./segmented-graph.ts";
 
 /**
@@ -24,15 +25,30 @@ export function segmentedTextToVideo(
   textEncoder: T5Config | null,
   frozen: LossGraph["frozen"] = graph.frozen,
 ): SegmentedGraph {
-  const added = positions.added.kind;
-  const shared = blockSegment(config, call);
-  const blocks = Array.from({ length: config.layers }, (_, i) => ({
-    segment: shared,
+  const parts = {
+    embed: embedSegment(config, call, textEncoder, positions.added.kind),
+    block: blockSegment(config, call),
+    error: errorSegment(config, call),
+  };
+  return chainOf(graph.name, config, parts, frozen);
+}
+
+/** Embedding, every block, error. */
+export function chainOf(
+  name: string,
+  { layers }: TransformerConfig,
+  { embed, block, error }: Readonly<Record<"embed" | "block" | "error", Segment>>,
+  frozen: LossGraph["frozen"],
+): SegmentedGraph {
+  const blocks = Array.from({ length: layers }, (_, i) => ({
+    segment: block,
     prefix: `${PARTS.transformer}.transformer_blocks.${i}.`,
   }));
-  const first = { segment: embedSegment(config, call, textEncoder, added), prefix: "" };
-  const last = { segment: errorSegment(config, call), prefix: "" };
-  return segmentedGraph(graph.name, [first, ...blocks, last], frozen);
+  return segmentedGraph(
+    name,
+    [{ segment: embed, prefix: "" }, ...blocks, { segment: error, prefix: "" }],
+    frozen,
+  );
 }
 
 function embedSegment(
@@ -53,7 +69,7 @@ function embedSegment(
   return traceSegment("embed", specs, (inputs) => {
     const p = new Scope();
     const text = textEncoder ? t5Encode(p.at(PARTS.textEncoder), inputs.ids, textEncoder) : inputs.text;
-    const latents = noisyLatents(mixtureOf(inputs));
+    const latents = noisyLatents(mixtureOf(inputs, config));
     const outputs = embed(
       p.at(PARTS.transformer),
       { ...(inputs as EmbedInputs), latents, text },
@@ -88,22 +104,23 @@ function errorSegment(config: TransformerConfig, call: TextToVideoCall): Segment
   };
   return traceSegment("head", specs, ({ video, emb, ...inputs }) => {
     const p = new Scope();
-    const predicted = head(p.at(PARTS.transformer), video, emb, config, call);
-    const perSample = velocityError(predicted, mixtureOf(inputs));
+    const predicted = head(p.at(PARTS.transformer), video, emb, config, paddedSize(call, config.patchT));
+    const perSample = velocityError(predicted, mixtureOf(inputs, config));
     return { outputs: { loss: perSample.mean([0]), perSample }, params: p.declared };
   });
 }
 
 function mixtureSpecs(config: TransformerConfig, call: TextToVideoCall): Record<keyof Mixture, InputSpec> {
-  const { batch, frames, height, width } = call;
-  const latents = [batch, frames, config.outChannels, height, width];
-  return { latents, noise: latents, signal: [batch], sigma: [batch] };
+  return { ...mixtureShapes(config, call), signal: [call.batch], sigma: [call.batch] };
 }
 
-function mixtureOf({ latents, noise, signal, sigma }: Readonly<Record<string, Tensor>>): Mixture {
-  return { latents, noise, signal, sigma };
+function mixtureOf(
+  { latents, noise, signal, sigma }: Readonly<Record<string, Tensor>>,
+  { patchT }: TransformerConfig,
+): Mixture {
+  return { latents: padFront(latents, patchT), noise, signal, sigma };
 }
 
 function tokens(config: TransformerConfig, call: TextToVideoCall): number {
-  return tokensOf(gridOf(config, call));
+  return tokensOf(gridOf(config, paddedSize(call, config.patchT)));
 }

@@ -2,17 +2,20 @@
 // B batch, F latent frames, C channels, H and W latent height and width, N video tokens, T text tokens
 import { drawNormals } from "../../diffusion/noise.ts";
 import type { NoiseSchedule } from "../../diffusion/schedule.ts";
+import { sizeOf } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
 import type { T5Config } from "../../models/t5/config.ts";
 import { t5Encode } from "../../models/t5/encoder.ts";
 import type { TransformerConfig } from "../../models/transformer/config.ts";
 import type { LatentSize } from "../../models/transformer/grid.ts";
-import { type Positions, positionsFor } from "../../models/transformer/positions/positions.ts";
+import type { Positions } from "../../models/transformer/positions/positions.ts";
 import { timestepFeatures } from "../../models/transformer/timestep.ts";
 import { Scope } from "../../nn/scope.ts";
 import type { HostTensor } from "../../runtime/protocol.ts";
 import { type Conditions, diffusionLoss, type Mixture } from "../diffusion/loss.ts";
 import { rngFor } from "../diffusion/random.ts";
+import { type StagePositions, stagePositions } from "../diffusion/stage-positions.ts";
+import { paddedSize } from "../diffusion/temporal-padding.ts";
 import type { LossGraph } from "../learner.ts";
 
 /** Keys of the parts' parameters in training begin with the part's name. */
@@ -32,31 +35,50 @@ export type TextToVideoGraph = {
 /**
  * Builds the loss graph for micro-batches of one size. It takes `ids [B, T]` (with `textEncoder`) or `text [B, T, D]`,
  * and reports `perSample [B]`.
+ * @param placement where the stage of a training puts tokens
  */
 export function textToVideoGraph(
   config: TransformerConfig,
   call: TextToVideoCall,
   textEncoder: T5Config | null,
+  placement: StagePositions = { kind: "checkpoint" },
 ): TextToVideoGraph {
-  const { batch, frames, height, width, textLength } = call;
   const p = new Scope();
-  const positions = positionsFor(config, call, textLength);
-  const text = textEncoder
-    ? t5Encode(p.at(PARTS.textEncoder), input("ids", [batch, textLength], "i32"), textEncoder)
-    : input("text", [batch, textLength, config.textDim]);
-  const latents = [batch, frames, config.outChannels, height, width];
+  const positions = stagePositions(config, paddedSize(call, config.patchT), call.textLength, placement);
+  const { latents, noise } = mixtureShapes(config, call);
   const x: Mixture & Conditions = {
     latents: input("latents", latents),
-    noise: input("noise", latents),
-    signal: input("signal", [batch]),
-    sigma: input("sigma", [batch]),
-    timestep: input("timestep", [batch, config.width]),
-    text,
+    noise: input("noise", noise),
+    signal: input("signal", [call.batch]),
+    sigma: input("sigma", [call.batch]),
+    timestep: input("timestep", [call.batch, config.width]),
+    text: textInput(p, call, config, textEncoder),
     ...positionInputs(positions, config),
   };
   const { loss, perSample } = diffusionLoss(p.at(PARTS.transformer), x, config);
-  const name = `text to video, ${batch} x [${latents.slice(1).join(", ")}]`;
+  const name = `text to video, ${call.batch} x [${latents.slice(1).join(", ")}]`;
   return { call, config, positions, graph: { name, loss, report: { perSample }, params: p.declared } };
+}
+
+/** Shapes of latents and noise, which has more frames where temporal patches ask for them. */
+export function mixtureShapes(
+  config: TransformerConfig,
+  call: TextToVideoCall,
+): { readonly latents: number[]; readonly noise: number[] } {
+  const { batch, frames, height, width } = call;
+  const shape = (count: number) => [batch, count, config.outChannels, height, width];
+  return { latents: shape(frames), noise: shape(paddedSize(call, config.patchT).frames) };
+}
+
+/** Text states: the input `text [B, T, D]`, or what the text encoder makes of the input `ids [B, T]`. */
+export function textInput(
+  p: Scope,
+  { batch, textLength }: Pick<TextToVideoCall, "batch" | "textLength">,
+  config: TransformerConfig,
+  textEncoder: T5Config | null,
+): Tensor {
+  if (textEncoder === null) return input("text", [batch, textLength, config.textDim]);
+  return t5Encode(p.at(PARTS.textEncoder), input("ids", [batch, textLength], "i32"), textEncoder);
 }
 
 function positionInputs({ added, rotary }: Positions, config: TransformerConfig): Partial<Conditions> {
@@ -91,38 +113,49 @@ export type TextToVideoBatch = {
 export function textToVideoFeeds(
   { call, config, positions }: TextToVideoGraph,
   schedule: NoiseSchedule,
-  { latents, text, timesteps, noise }: TextToVideoBatch,
+  { latents, text, timesteps, noise: place }: TextToVideoBatch,
 ): Record<string, HostTensor> {
-  const { batch, frames, height, width, textLength } = call;
-  const shape = [batch, frames, config.outChannels, height, width];
-  const size = shape.reduce((a, b) => a * b);
-  const alphaBar = Array.from(timesteps, (t) => schedule.alphaBar[t]);
-  const isIds = text[0] instanceof Int32Array;
+  const { latents: shape, noise } = mixtureShapes(config, call);
+  const rng = rngFor(place.seed, "noise", place.step, place.part);
   return {
-    latents: floats(shape, join(latents, size)),
-    noise: floats(shape, drawNormals(rngFor(noise.seed, "noise", noise.step, noise.part), size)),
-    signal: floats([batch], Float32Array.from(alphaBar, Math.sqrt)),
-    sigma: floats(
-      [batch],
-      Float32Array.from(alphaBar, (a) => Math.sqrt(1 - a)),
-    ),
-    timestep: floats([batch, config.width], timestepFeatures(timesteps, config.width, config.freqShift)),
-    ...(isIds
-      ? {
-          ids: {
-            dtype: "i32",
-            shape: [batch, textLength],
-            data: Int32Array.from(text.flatMap((ids) => [...ids])),
-          },
-        }
-      : {
-          text: floats(
-            [batch, textLength, config.textDim],
-            join(text as readonly Float32Array[], batch * textLength * config.textDim),
-          ),
-        }),
+    latents: floats(shape, join(latents)),
+    noise: floats(noise, drawNormals(rng, sizeOf(noise))),
+    ...rateFeeds(timesteps, schedule, config),
+    ...textFeeds(text, config, call.textLength),
     ...positionFeeds(positions, config),
   };
+}
+
+/** What follows from the timestep of every sample: how much of latents and noise there is, and its features. */
+export function rateFeeds(
+  timesteps: ArrayLike<number>,
+  { alphaBar }: NoiseSchedule,
+  { width, freqShift }: TransformerConfig,
+): Record<"signal" | "sigma" | "timestep", HostTensor> {
+  const batch = timesteps.length;
+  const rates = (of: (alphaBar: number) => number) =>
+    floats(
+      [batch],
+      Float32Array.from(timesteps, (t) => of(alphaBar[t])),
+    );
+  return {
+    signal: rates(Math.sqrt),
+    sigma: rates((a) => Math.sqrt(1 - a)),
+    timestep: floats([batch, width], timestepFeatures(timesteps, width, freqShift)),
+  };
+}
+
+/** Token ids `[T]` or text states `[T, D]` of every sample, as the input that takes them. */
+export function textFeeds(
+  text: readonly (Int32Array | Float32Array)[],
+  { textDim }: TransformerConfig,
+  textLength: number,
+): Record<string, HostTensor> {
+  const batch = text.length;
+  if (text[0] instanceof Float32Array)
+    return { text: floats([batch, textLength, textDim], join(text as readonly Float32Array[])) };
+  const data = Int32Array.from(text.flatMap((ids) => [...ids]));
+  return { ids: { dtype: "i32", shape: [batch, textLength], data } };
 }
 
 function positionFeeds({ added, rotary }: Positions, { width, headDim }: TransformerConfig) {
@@ -133,12 +166,12 @@ function positionFeeds({ added, rotary }: Positions, { width, headDim }: Transfo
   };
 }
 
-function floats(shape: readonly number[], data: Float32Array): HostTensor {
+export function floats(shape: readonly number[], data: Float32Array): HostTensor {
   return { dtype: "f32", shape, data };
 }
 
-function join(parts: readonly Float32Array[], size: number): Float32Array {
-  const all = new Float32Array(size);
+function join(parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of parts) {
     all.set(part, at);

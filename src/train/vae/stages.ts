@@ -2,8 +2,8 @@
 import { z } from "zod";
 import { ConfigError } from "../../errors.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
+import { imagesInBatch } from "../diffusion/joint-images.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";
-import { imagesInBatch } from "../diffusion/stages.ts";
 import { clipRule, comesBack } from "./loss.ts";
 
 const count = z.int().positive();

@@ -4,6 +4,7 @@ import type { TransformerConfig } from "../config.ts";
 import { type Grid, gridOf, type LatentSize } from "../grid.ts";
 import { loweredFrequencies, type Riflex, requireRiflex } from "./riflex.ts";
 import {
+  type Coordinates,
   centredCrop,
   countingCoordinates,
   linspaceCoordinates,
@@ -65,20 +66,25 @@ function rotaryFor(config: TransformerConfig, grid: Grid, textLength: number, ri
   const trained = Math.ceil(trainedFrames(config) / (config.patchT ?? 1));
   const temporal =
     riflex === undefined ? own : loweredFrequencies(own, { riflex, frames: grid.frames, trained });
+  return rotaryRows(grid, rotaryCoordinates(config, grid), textLength, config.headDim, temporal);
+}
+
+/**
+ * Where the rotary positions of a model put the tokens of a grid.
+ * @throws ConfigError when the grid is larger than the model's table
+ */
+export function rotaryCoordinates(config: TransformerConfig, grid: Grid): Coordinates {
   const base = {
     height: Math.floor(config.sampleHeight / config.patch),
     width: Math.floor(config.sampleWidth / config.patch),
   };
-  if (config.patchT === null) {
-    const coordinates = linspaceCoordinates(grid, centredCrop(grid, base));
-    return rotaryRows(grid, coordinates, textLength, config.headDim, temporal);
-  }
+  if (config.patchT === null) return linspaceCoordinates(grid, centredCrop(grid, base));
   if (grid.height > base.height || grid.width > base.width)
     throw new ConfigError(
       `a grid of ${grid.width}x${grid.height} tokens is larger than the model's table of ${base.width}x${base.height}; ` +
         `at most ${base.width * 16}x${base.height * 16} pixels fit`,
     );
-  return rotaryRows(grid, countingCoordinates(grid), textLength, config.headDim, temporal);
+  return countingCoordinates(grid);
 }
 
 function requireTextLength({ maxTextLength }: TransformerConfig, textLength: number): void {

@@ -33,21 +33,38 @@ export function packedLoss(
   config: TransformerConfig,
   layout: RowLayout,
 ): DiffusionLoss {
-  const padded = (list: readonly Tensor[]) => list.map((latents) => padFront(latents, config.patchT));
-  const latents = padded(x.latents);
-  const mixtures = latents.map((clean, i) => mixtureOf(x, clean, i));
-  const conditions = x.image ? { ...x, image: padded(x.image) } : x;
+  const mixtures = packedMixtures(x, config);
+  const image = x.image?.map((latents) => padFront(latents, config.patchT));
+  const conditions = image ? { ...x, image } : x;
   const predicted = predictPacked(p, mixtures.map(noisyLatents), conditions, config, layout);
+  return packedError(predicted, mixtures, x.weights);
+}
+
+/** The mixture of every sample, its first frame repeated for temporal patches. */
+export function packedMixtures(
+  { latents, noise, signal, sigma }: Omit<PackedMixture, "weights">,
+  { patchT }: TransformerConfig,
+): Mixture[] {
+  const own = (rates: Tensor, i: number) => rates.slice(0, i, i + 1);
+  return latents.map((clean, i) => ({
+    latents: padFront(clean, patchT),
+    noise: noise[i],
+    signal: own(signal, i),
+    sigma: own(sigma, i),
+  }));
+}
+
+/** The loss of a row from the velocities that were predicted for its samples. */
+export function packedError(
+  predicted: readonly Tensor[],
+  mixtures: readonly Mixture[],
+  weights: Tensor,
+): DiffusionLoss {
   const perSample = concat(
     predicted.map((velocity, i) => velocityError(velocity, mixtures[i])),
     0,
   );
-  return { loss: perSample.mul(x.weights).sum([0]), perSample };
-}
-
-function mixtureOf({ noise, signal, sigma }: PackedMixture, latents: Tensor, i: number): Mixture {
-  const own = (rates: Tensor) => rates.slice(0, i, i + 1);
-  return { latents, noise: noise[i], signal: own(signal), sigma: own(sigma) };
+  return { loss: perSample.mul(weights).sum([0]), perSample };
 }
 
 /**

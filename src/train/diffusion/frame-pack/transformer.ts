@@ -7,6 +7,7 @@ import {
   block,
   oneSamplePerRow,
   type Rotation,
+  type Streams,
 } from "../../../models/transformer/block.ts";
 import type { TransformerConfig } from "../../../models/transformer/config.ts";
 import { unpatchify } from "../../../models/transformer/patch.ts";
@@ -38,33 +39,53 @@ export function predictPacked(
   config: TransformerConfig,
   layout: RowLayout,
 ): Tensor[] {
-  const embedded = layout.segments.map((_, i) => embedSample(p, noisy[i], x, i, config));
   const arrangement = packedArrangement(layout);
-  const emb = concat(
-    embedded.map((part) => part.emb),
-    0,
-  );
-  let streams = {
-    video: concat(
-      embedded.map((part) => part.video),
-      1,
-    ),
-    text: concat(
-      embedded.map((part) => part.text),
-      1,
-    ),
-  };
+  const { emb, ...embedded } = embedPacked(p, noisy, x, config);
+  let streams: Streams = embedded;
   for (let i = 0; i < config.layers; i++) {
     const scope = p.at("transformer_blocks", i);
     streams = block(scope, streams, emb, x.rotation ?? null, config, arrangement);
   }
-  const patches = headPatches(p, streams.video, emb, config, arrangement);
-  return layout.segments.map(({ video, size }) =>
-    unpatchify(patches.slice(1, video.start, video.end), config, size),
+  return headPacked(p, streams.video, emb, config, layout);
+}
+
+/** The streams of a row before the first block, `[1, N, D]` and `[1, n T, D]`, and what modulates them, `[n, timeDim]`. */
+export function embedPacked(
+  p: Scope,
+  noisy: readonly Tensor[],
+  x: Omit<PackedConditions, "rotation">,
+  config: TransformerConfig,
+): Streams & { readonly emb: Tensor } {
+  const embedded = noisy.map((own, i) => embedSample(p, own, x, i, config));
+  const joined = (name: "video" | "text" | "emb", axis: number) =>
+    concat(
+      embedded.map((part) => part[name]),
+      axis,
+    );
+  return { video: joined("video", 1), text: joined("text", 1), emb: joined("emb", 0) };
+}
+
+/** The velocities of all samples from the row's video behind the last block. */
+export function headPacked(
+  p: Scope,
+  video: Tensor,
+  emb: Tensor,
+  config: TransformerConfig,
+  layout: RowLayout,
+): Tensor[] {
+  const patches = headPatches(p, video, emb, config, packedArrangement(layout));
+  return layout.segments.map(({ video: span, size }) =>
+    unpatchify(patches.slice(1, span.start, span.end), config, size),
   );
 }
 
-function embedSample(p: Scope, noisy: Tensor, x: PackedConditions, i: number, config: TransformerConfig) {
+function embedSample(
+  p: Scope,
+  noisy: Tensor,
+  x: Omit<PackedConditions, "rotation">,
+  i: number,
+  config: TransformerConfig,
+) {
   const latents = x.image ? concat([noisy, x.image[i]], 2) : noisy;
   const own = (rows: Tensor) => rows.slice(0, i, i + 1);
   const [text, timestep, ofs] = [own(x.text), own(x.timestep), x.ofs && own(x.ofs)];
