@@ -1,7 +1,7 @@
 /** @file What training takes in memory, estimated before it starts, and what to change where it cannot fit. */
 import { freemem } from "node:os";
+import type { T5Config } from "../../models/t5/config.ts";
 import type { TransformerConfig } from "../../models/transformer/config.ts";
-import { gridOf, type LatentSize, tokensOf } from "../../models/transformer/grid.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import { rolesOf } from "../optimiser/update.ts";
 
@@ -42,8 +42,12 @@ export type TrainingSize = {
   readonly microBatches: number;
   /** Engines that work on micro-batches at the same time (1), each with weights and activations of its own. */
   readonly engines?: number;
-  /** Bytes for one clip, from `transformerActivations` or `vaeActivations`. */
-  readonly activationsPerClip: number;
+  /** Bytes for so many clips at once, from `transformerActivations` or `vaeActivations`. */
+  readonly activations: (clips: number) => number;
+  /** Bytes of what else a micro-batch holds: weights widened or rounded for it. */
+  readonly copies?: number;
+  /** What the last two would be with recompute, where that could be turned on. */
+  readonly recomputed?: Pick<TrainingSize, "activations" | "copies">;
 };
 
 export function trainingMemory(size: TrainingSize): TrainingMemory {
@@ -51,7 +55,7 @@ export function trainingMemory(size: TrainingSize): TrainingMemory {
   const state = all * rolesOf(size).length;
   const engines = Math.min(size.engines ?? 1, size.microBatches);
   const gradients = all * (size.microBatches > 1 ? engines + 1 : 1);
-  const activations = engines * size.batch * size.activationsPerClip;
+  const activations = engines * (size.activations(size.batch) + (size.copies ?? 0));
   const fixed = ENGINE * engines + all * (engines - 1) + state;
   return {
     weights: all,
@@ -64,23 +68,46 @@ export function trainingMemory(size: TrainingSize): TrainingMemory {
   };
 }
 
+/** What a transformer sees at once: clips of one size, or a packed row. */
+export type TokenCounts = {
+  /** Tokens of all samples, text included. */
+  readonly tokens: number;
+  /** Tokens of the samples that attention sees at once: a batch of one size goes through it together, a row apart. */
+  readonly attended: { readonly samples: number; readonly tokens: number };
+};
+
 /**
- * Bytes of activations for one clip of `size` latents through a transformer that is differentiated as one graph. Per
+ * Bytes of activations of a micro-batch through a transformer that is differentiated as one graph. Per
  * token of the joint sequence and block, 20 times the width is kept: each stream before both norms and after them (4),
  * queries and keys before their norms and after them (4), values (1), what attention and what its projection gives (2),
  * the widened feed-forward before and after its activation (8), and its result (1). Gradients that wait for those of
- * the weights to be computed take about 4 more. Then come 4 times the width once, and the tiles of attention or the
- * gradients on their way through a feed-forward. The tiles are as large for a batch as for one clip.
+ * the weights to be computed take about 4 more. Then come 4 times the width once, and the tiles of attention, which have
+ * a size of their own, or the gradients on their way through a feed-forward. With recompute, one block keeps that much,
+ * and the others what passes between them.
  */
 export function transformerActivations(
-  config: TransformerConfig,
-  { textLength, ...size }: LatentSize & { readonly textLength: number },
+  { layers, heads, width }: TransformerConfig,
+  { tokens, attended }: TokenCounts,
+  { recompute = false } = {},
 ): number {
-  const tokens = textLength + tokensOf(gridOf(config, size));
-  const { layers, heads, width } = config;
   const values = tokens * width;
-  const scores = TILES * Math.min(TILE_SCORES, heads * tokens ** 2);
-  return FLOAT * (values * (24 * layers + 4) + Math.max(scores, 3 * 4 * values));
+  const scores = TILES * Math.min(TILE_SCORES, attended.samples * heads * attended.tokens ** 2);
+  const kept = recompute ? 24 + layers : 24 * layers;
+  return FLOAT * (values * (kept + 4) + Math.max(scores, 3 * 4 * values));
+}
+
+/**
+ * Bytes of activations of `captions` texts of `length` tokens through a text encoder that learns: by layer 4 times its
+ * width (the stream before and after both norms), 4 times that of its heads, and 4 times that of its feed-forward.
+ */
+export function textActivations(
+  { layers, width, heads, headDim, hidden }: T5Config,
+  captions: number,
+  length: number,
+): number {
+  const inLayer = length * 4 * (width + heads * headDim + hidden);
+  const scores = Math.min(TILE_SCORES, captions * heads * length ** 2);
+  return FLOAT * (captions * layers * inLayer + TILES * scores);
 }
 
 /**
@@ -124,12 +151,8 @@ export function memoryObstacle(size: TrainingSize, available = memoryLeft()): st
   const { peak } = trainingMemory(size);
   if (peak <= available) return null;
   const missing = `training takes about ${bytesText(peak)} of memory, and ${bytesText(available)} are free`;
-  const batch = largestBatch(size, available);
-  if (batch > 0)
-    return (
-      `${missing}; micro-batches of ${batch} instead of ${size.batch} would fit, ` +
-      `${Math.ceil((size.batch * size.microBatches) / batch)} of them a step for the same numbers`
-    );
+  const ways = [...smallerBatch(size, available), ...withRecompute(size, available)];
+  if (ways.length > 0) return `${missing}; ${ways.join(", or ")}`;
   const fixed = trainingMemory({ ...size, batch: 0 });
   if (fixed.peak > available)
     return (
@@ -137,19 +160,43 @@ export function memoryObstacle(size: TrainingSize, available = memoryLeft()): st
       "train fewer parameters, or on a machine with more memory"
     );
   return (
-    `${missing}; one clip alone takes ${bytesText(size.activationsPerClip)} besides ${bytesText(fixed.peak)}: ` +
+    `${missing}; one clip alone takes ${bytesText(size.activations(1))} besides ${bytesText(fixed.peak)}: ` +
     "choose fewer frames or a smaller resolution"
   );
+}
+
+function smallerBatch(size: TrainingSize, available: number): string[] {
+  const batch = largestBatch(size, available);
+  if (batch === 0) return [];
+  return [
+    `micro-batches of ${batch} instead of ${size.batch} would fit, ` +
+      `${Math.ceil((size.batch * size.microBatches) / batch)} of them a step for the same numbers`,
+  ];
+}
+
+function withRecompute(size: TrainingSize, available: number): string[] {
+  if (size.recomputed === undefined) return [];
+  const changed = { ...size, ...size.recomputed };
+  const { peak } = trainingMemory(changed);
+  if (peak <= available) return [`recompute: true would fit with ${bytesText(peak)}`];
+  const batch = largestBatch(changed, available);
+  return batch === 0 ? [] : [`recompute: true with micro-batches of ${batch} would fit`];
 }
 
 /** The most clips that fit at once, with as many micro-batches as the same clips then need; 0 when none does. */
 function largestBatch(size: TrainingSize, available: number): number {
   const clips = size.batch * size.microBatches;
-  for (let batch = size.batch - 1; batch > 0; batch--) {
+  const fits = (batch: number) => {
     const microBatches = Math.ceil(clips / batch);
-    if (trainingMemory({ ...size, batch, microBatches }).peak <= available) return batch;
+    return trainingMemory({ ...size, batch, microBatches }).peak <= available;
+  };
+  let [known, tooMany] = [0, size.batch];
+  while (tooMany - known > 1) {
+    const middle = Math.floor((known + tooMany) / 2);
+    if (fits(middle)) known = middle;
+    else tooMany = middle;
   }
-  return 0;
+  return known;
 }
 
 function bytesText(bytes: number): string {

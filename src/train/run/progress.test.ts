@@ -1,6 +1,6 @@
 /** @file Tests of the pace of a run and of the line that tells it. */
 import { expect, test } from "vitest";
-import { durationText, Progress } from "./progress.ts";
+import { durationText, Progress, stepLine } from "./progress.ts";
 
 /** A run of 8000 steps of 3 clips whose steps took so many seconds. */
 function progressAfter(durations: readonly number[], done = 0): Progress {
@@ -15,7 +15,7 @@ function progressAfter(durations: readonly number[], done = 0): Progress {
 
 test("knows no pace before the first step", () => {
   expect(progressAfter([]).pace()).toBeNull();
-  expect(new Progress(10, { now: 0 }).line({ step: 0, loss: 1 })).toBe("step 0/10  loss 1.00");
+  expect(stepLine({ step: 0, steps: 10, loss: 1 }, null)).toBe("step 0/10  loss 1.00");
 });
 
 test("gives the time per step, clips per second and the time left", () => {
@@ -43,12 +43,12 @@ test("counts steps that are noted together", () => {
 });
 
 test("tells a line", () => {
-  const progress = progressAfter(Array(1200).fill(3 / 21.3));
-  const facts = { step: 1200, loss: 0.1234, gradientNorm: 0.45, rate: 3e-4, share: 0.411 };
-  expect(progress.line(facts)).toBe(
+  const pace = progressAfter(Array(1200).fill(3 / 21.3)).pace();
+  const facts = { step: 1200, steps: 8000, loss: 0.1234, gradientNorm: 0.45, rate: 3e-4, share: 0.411 };
+  expect(stepLine(facts, pace)).toBe(
     "step 1200/8000  loss 0.123  grad 0.450  lr 3.0e-4  21.3 clips/s  41 % of measured peak  16 min left",
   );
-  expect(progress.line({ step: 1200, loss: Number.NaN })).toBe(
+  expect(stepLine({ step: 1200, steps: 8000, loss: Number.NaN }, pace)).toBe(
     "step 1200/8000  loss NaN  21.3 clips/s  16 min left",
   );
 });

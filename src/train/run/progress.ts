@@ -15,6 +15,7 @@ export type Pace = {
 /** What a line tells of a step; what is left out is not told. */
 export type StepFacts = {
   readonly step: number;
+  readonly steps: number;
   readonly loss: number;
   readonly gradientNorm?: number;
   readonly rate?: number;
@@ -72,21 +73,26 @@ export class Progress {
       secondsLeft: secondsPerStep * Math.max(0, this.steps - this.done),
     };
   }
+}
 
-  /** Such as "step 1200/8000  loss 0.123  grad 0.45  lr 3.0e-4  21.3 clips/s  41 % of measured peak  12 min left". */
-  line({ step, loss, gradientNorm, rate, share }: StepFacts): string {
-    const pace = this.pace();
-    const parts = [
-      `step ${step}/${this.steps}`,
-      `loss ${threeDigits(loss)}`,
-      gradientNorm === undefined ? null : `grad ${threeDigits(gradientNorm)}`,
-      rate === undefined ? null : `lr ${rate.toExponential(1)}`,
-      pace === null ? null : speedText(pace.clipsPerSecond),
-      share === undefined ? null : `${Math.round(share * 100)} % of measured peak`,
-      pace === null ? null : `${durationText(pace.secondsLeft)} left`,
-    ];
-    return parts.filter((part) => part !== null).join("  ");
-  }
+/**
+ * Such as "step 1200/8000  loss 0.123  grad 0.45  lr 3.0e-4  21.3 clips/s  41 % of measured peak  12 min left".
+ * @param pace null before the first step
+ */
+export function stepLine(
+  { step, steps, loss, gradientNorm, rate, share }: StepFacts,
+  pace: Omit<Pace, "secondsPerStep"> | null,
+): string {
+  const parts = [
+    `step ${step}/${steps}`,
+    `loss ${threeDigits(loss)}`,
+    gradientNorm === undefined ? null : `grad ${threeDigits(gradientNorm)}`,
+    rate === undefined ? null : `lr ${rate.toExponential(1)}`,
+    pace === null ? null : speedText(pace.clipsPerSecond),
+    share === undefined ? null : `${Math.round(share * 100)} % of measured peak`,
+    pace === null ? null : `${durationText(pace.secondsLeft)} left`,
+  ];
+  return parts.filter((part) => part !== null).join("  ");
 }
 
 /** A time for people: "48 s", "12 min", "3 h 05 min", "2 d 7 h". */
