@@ -8,9 +8,9 @@ import { loadPipeline } from "../../pipeline/pipeline.ts";
 import { saveVideo } from "../../pipeline/save-video.ts";
 import { textToVideo } from "../../pipeline/text-to-video.ts";
 import { type RecipeEvent, runRecipe, type Showing } from "../../train/recipe/run-recipe.ts";
-import { Progress } from "../../train/run/progress.ts";
+import { stepLine } from "../../train/run/progress.ts";
 import type { Command, Context } from "../command.ts";
-import { count } from "../numbers.ts";
+import { byteSize, count } from "../numbers.ts";
 import { type OptionTable, parseOptions } from "../options.ts";
 import type { Terminal } from "../terminal.ts";
 
@@ -83,7 +83,7 @@ const SAY_EVERY_SECONDS = 10;
 
 /** Tells people the numbers on stderr now and then, and programs every step on stdout. */
 function teller(terminal: Terminal, folder: string): (event: RecipeEvent) => void {
-  let progress = new Progress(0);
+  let steps = 0;
   let said = 0;
   const now = () => performance.now() / 1000;
   return (event) => {
@@ -93,9 +93,14 @@ function teller(terminal: Terminal, folder: string): (event: RecipeEvent) => voi
       case "note":
         terminal.say(`note: ${event.text}`);
         break;
+      case "memory":
+        terminal.say(
+          `${event.stage}: about ${byteSize(event.takes)} of memory, ${byteSize(event.free)} free`,
+        );
+        break;
       case "stage": {
-        const { name, steps, done, clipsPerStep, parameters } = event;
-        progress = new Progress(steps, { done, clipsPerStep });
+        const { name, done, parameters } = event;
+        steps = event.steps;
         terminal.say(`${name}: ${count(steps, "step")}, ${done} done; ${count(parameters, "trained value")}`);
         break;
       }
@@ -103,8 +108,7 @@ function teller(terminal: Terminal, folder: string): (event: RecipeEvent) => voi
         terminal.progress(`encoding clip ${event.done}/${event.total}`);
         break;
       case "step": {
-        progress.note(event.stageStep);
-        const line = lineOf(event, progress);
+        const line = lineOf(event, steps);
         terminal.progress(line);
         if (now() - said >= SAY_EVERY_SECONDS) {
           terminal.say(line);
@@ -122,9 +126,9 @@ function teller(terminal: Terminal, folder: string): (event: RecipeEvent) => voi
   };
 }
 
-function lineOf(event: Extract<RecipeEvent, { kind: "step" }>, progress: Progress): string {
-  const { stage, stageStep, loss, gradientNorm, rate, bands, parts } = event;
-  const line = progress.line({ step: stageStep, loss, gradientNorm, rate });
+function lineOf(event: Extract<RecipeEvent, { kind: "step" }>, steps: number): string {
+  const { stage, stageStep, loss, gradientNorm, rate, share, bands, parts } = event;
+  const line = stepLine({ step: stageStep, steps, loss, gradientNorm, rate, share }, event);
   const named = Object.entries(parts).map(([name, value]) => `${name} ${value.toPrecision(3)}`);
   const byNoise =
     bands === null ? [] : [`by noise ${bands.map((mean) => mean?.toFixed(2) ?? "-").join(" ")}`];

@@ -40,6 +40,18 @@ test.each([
   [`${stages}model: {new: {}, from: a}`, "model must have either new"],
   ["seed: 1", "there is nothing to train"],
   ["vae: {stages: [{steps: 5, frames: 33}]}", "vae.stages[0].frames is 33, and the clips of data have 17"],
+  [
+    "transformer: {stages: [{steps: 5, frames: 9, pack: {capacity: 99, sizes: [{frames: 17, size: 64}]}}]}",
+    "transformer.stages[0].pack.sizes has 17 frames of 64 pixels, the stage 9 of 64",
+  ],
+  [
+    "transformer: {variant: plainNorm, stages: [{steps: 5, pack: {capacity: 99, sizes: [{frames: 9, size: 64}]}}]}",
+    "transformer.stages[0] is packed, and the variant plainNorm is not made for rows",
+  ],
+  [
+    "transformer: {variant: factorised, stages: [{steps: 5, recompute: true}]}",
+    "transformer.stages[0] recomputes, and the variant factorised is not made in pieces",
+  ],
   ["seed: [1", "toy.yaml is not YAML: "],
   ["- 1", "toy.yaml must hold fields"],
   ["seed: 1\nseed: 2", "toy.yaml is not YAML: Map keys must be unique"],
@@ -53,6 +65,8 @@ test("reads every recipe of the repository", () => {
     file.endsWith(".yaml"),
   );
   expect(files.length).toBeGreaterThan(5);
-  for (const file of files)
-    expect(parseRecipe(readFileSync(join("recipes", file), "utf8"), file).transformer.stages).toHaveLength(1);
+  for (const file of files) {
+    const { stages } = parseRecipe(readFileSync(join("recipes", file), "utf8"), file).transformer;
+    expect(stages, file).toHaveLength(file === "progressive.yaml" ? 3 : 1);
+  }
 });

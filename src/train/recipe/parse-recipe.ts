@@ -2,7 +2,7 @@
 import { parseDocument } from "yaml";
 import type { z } from "zod";
 import { ConfigError, editDistance } from "../../errors.ts";
-import { type Recipe, recipeSchema } from "./schema.ts";
+import { type Recipe, recipeSchema, type TransformerStageRecipe } from "./schema.ts";
 
 /**
  * Parses a recipe; what it leaves out has its default.
@@ -45,12 +45,8 @@ function checkWhole({ model, data, vae, transformer, latents }: Recipe, source: 
     throw new ConfigError(
       `${source}: neither vae.stages nor transformer.stages has a stage; there is nothing to train`,
     );
-  for (const [i, { size, frames }] of transformer.stages.entries())
-    if ((frames ?? data.frames) > data.frames || (size ?? data.size) > data.size)
-      throw new ConfigError(
-        `${source}: transformer.stages[${i}] wants ${frames ?? data.frames} frames of ${size ?? data.size} pixels, ` +
-          `data has ${data.frames} of ${data.size}`,
-      );
+  for (const [i, stage] of transformer.stages.entries())
+    checkStage(stage, { data, transformer }, `${source}: transformer.stages[${i}]`);
   for (const [i, { frames }] of vae.stages.entries())
     if (frames !== undefined && frames > data.frames)
       throw new ConfigError(
@@ -58,6 +54,33 @@ function checkWhole({ model, data, vae, transformer, latents }: Recipe, source: 
       );
   if (data.kind === "shapes" && (latents.clips ?? 0) > data.clips)
     throw new ConfigError(`${source}: latents.clips is ${latents.clips}, and data.clips only ${data.clips}`);
+}
+
+/** Sizes are bounded by what they are cut from. */
+function checkStage(
+  { pack, ...stage }: TransformerStageRecipe,
+  { data, transformer }: Pick<Recipe, "data" | "transformer">,
+  where: string,
+): void {
+  const { frames = data.frames, size = data.size } = stage;
+  if (frames > data.frames || size > data.size)
+    throw new ConfigError(
+      `${where} wants ${frames} frames of ${size} pixels, data has ${data.frames} of ${data.size}`,
+    );
+  if (stage.recompute && transformer.variant !== "none")
+    throw new ConfigError(
+      `${where} recomputes, and the variant ${transformer.variant} is not made in pieces; leave one of them out`,
+    );
+  if (pack === undefined) return;
+  const tooLarge = pack.sizes.find((each) => each.frames > frames || each.size > size);
+  if (tooLarge !== undefined)
+    throw new ConfigError(
+      `${where}.pack.sizes has ${tooLarge.frames} frames of ${tooLarge.size} pixels, the stage ${frames} of ${size}`,
+    );
+  if (transformer.variant !== "none")
+    throw new ConfigError(
+      `${where} is packed, and the variant ${transformer.variant} is not made for rows; leave one of them out`,
+    );
 }
 
 type Issue = z.core.$ZodIssue;

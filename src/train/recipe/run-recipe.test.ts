@@ -10,7 +10,7 @@ import { openCheckpoint } from "../../pipeline/checkpoint.ts";
 import { readLora } from "../../weights/lora/adapter.ts";
 import { readMetrics } from "../run/metrics.ts";
 import { turnsUntil } from "./contest.ts";
-import { type RecipeEvent, type RunRecipeOptions, runRecipe } from "./run-recipe.ts";
+import { type RecipeEvent, type RunRecipeOptions, runRecipe, type Showing } from "./run-recipe.ts";
 
 type Options = Omit<RunRecipeOptions, "folder">;
 const run = (text: string, folder: string, options: Options = {}) =>
@@ -49,6 +49,13 @@ describe("a run of VAE, text encoder and transformer", () => {
     expect(mean("l1", 35, 40)).toBeLessThan(0.6 * mean("l1", 0, 5));
     expect(mean("loss", 90, 100)).toBeLessThan(0.9 * mean("loss", 40, 50));
     expect(metrics[99].loss_from_0).toBeGreaterThan(0);
+    for (const { share, clipsPerSecond, secondsLeft } of [metrics[39], metrics[99]]) {
+      // Toys are far from the peak; how far depends on the machine and on what else it does.
+      expect(share).toBeGreaterThan(1e-5);
+      expect(share).toBeLessThan(1);
+      expect(clipsPerSecond).toBeGreaterThan(0);
+      expect(secondsLeft).toBe(0);
+    }
   });
 
   test("gives out a checkpoint whose latents have unit deviation", async () => {
@@ -155,7 +162,17 @@ test(
   "trains the decoder alone where the encoder is to stay",
   async () => {
     const folder = join(temporaryFolder(), "run");
-    await run(toyRecipe({ vaeSteps: 1, transformerSteps: 1, vae: "train: decoder" }), folder);
+    const text = toyRecipe({ vaeSteps: 1, vae: "train: decoder", top: "sample: {every: 1}" });
+    const shapes: (readonly number[])[] = [];
+    const show: Showing = {
+      clip: async (base, { shape }) => {
+        shapes.push(shape);
+        return base;
+      },
+      prompts: async () => [],
+    };
+    await run(text, folder, { maxSteps: 1, show });
+    expect(shapes).toEqual([[1, 3, 32, 16]]);
     const stored = stateAt(folder, 1);
     expect(stored.includes("weight/decoder.conv_in.conv.weight")).toBe(true);
     expect(stored.includes("weight/encoder.")).toBe(false);

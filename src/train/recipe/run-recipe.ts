@@ -4,17 +4,18 @@ import { CancelledError, ConfigError } from "../../errors.ts";
 import { emptyTimestepLog, logLosses, type TimestepLog } from "../diffusion/timestep-log.ts";
 import type { TrainingTensors } from "../learner.ts";
 import type { Json, Restored } from "../run/checkpoints.ts";
-import { type MetricsLog, openMetrics } from "../run/metrics.ts";
+import { Progress } from "../run/progress.ts";
 import { openRun, type Run } from "../run/run-folder.ts";
-import { type EventFile, openEventFile } from "../run/tensorboard.ts";
+import { type Books, openBooks, type StepNumbers, stepNumbers } from "./books.ts";
 import { type ClipSource, shapesClips } from "./clips.ts";
 import { folderClips } from "./folder-clips.ts";
 import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 import type { DataRecipe, Recipe } from "./schema.ts";
-import { finishStage, openStage, type Place, showPrompts } from "./stage-work.ts";
+import { requireMemory } from "./stage-memory.ts";
+import { finishStage, type OpenStage, openStage, type Place, showPrompts } from "./stage-work.ts";
 import { changedFields, type PlannedStage, planStages, totalSteps } from "./stages.ts";
-import type { StageStart, StageStep, Trainee } from "./trainee.ts";
+import type { StageStart, Trainee } from "./trainee.ts";
 
 /** What a run tells. Steps count over all stages; `stageStep` within one. */
 export type RecipeEvent =
@@ -27,16 +28,10 @@ export type RecipeEvent =
       readonly clipsPerStep: number;
       readonly parameters: number;
     }
+  /** Told before a stage: bytes that it is estimated to take, and those that are free. */
+  | { readonly kind: "memory"; readonly stage: string; readonly takes: number; readonly free: number }
   | { readonly kind: "encoding"; readonly done: number; readonly total: number }
-  | (Omit<StageStep, "step" | "byTimestep"> & {
-      readonly kind: "step";
-      readonly stage: string;
-      readonly step: number;
-      readonly steps: number;
-      readonly stageStep: number;
-      /** Running means of the loss by timestep, from clean to noise; null where no loss has been seen. */
-      readonly bands: readonly (number | null)[] | null;
-    })
+  | (StepNumbers & { readonly kind: "step"; readonly steps: number })
   | { readonly kind: "saved"; readonly step: number }
   | { readonly kind: "sample"; readonly file: string }
   | { readonly kind: "done"; readonly output: string | null; readonly steps: number };
@@ -116,6 +111,9 @@ function limited(recipe: Recipe, { only }: Pick<RunRecipeOptions, "only">, file:
 /** Where a run stands: in which stage, after how many of its steps, with which state. */
 type Position = StageStart & { readonly stage: number; readonly log: TimestepLog };
 
+/** What a finished stage leaves. */
+type Trained = { readonly tensors: TrainingTensors; readonly log: TimestepLog };
+
 class RecipeRun {
   private readonly run: Run;
   private readonly recipe: Recipe;
@@ -155,37 +153,31 @@ class RecipeRun {
       if (this.recipe.output !== undefined) await requireFree(this.recipe.output);
       if (this.recipe.transformer.lora === undefined) await makeModelFolder(this.place.model, this.recipe);
     }
-    const metrics = await openMetrics(this.run.metricsFile, restored?.step ?? 0);
-    const events = await openEventFile(this.run.folder, (restored?.step ?? 0) + 1);
+    const books = await openBooks(this.run.folder, this.run.metricsFile, restored?.step ?? 0);
     try {
-      const last = await this.trainAll(positionOf(restored), { metrics, events });
+      const last = await this.trainAll(positionOf(restored), books);
       const isDone = last.stage === this.stages.length;
       const step = isDone ? totalSteps(this.stages) : this.stages[last.stage].stepsBefore + last.done;
       const output = isDone ? await this.giveOut() : null;
       this.tell({ kind: "done", output, steps: step });
       return { output, step };
     } finally {
-      await metrics.close();
-      await events.close();
+      await books.close();
     }
   }
 
   private async trainAll(position: Position, books: Books): Promise<Position> {
     for (const planned of this.stages.slice(position.stage)) {
-      const tensors = await this.trainStage(planned, position, books);
-      if (tensors === null) return { ...position, stage: planned.index, done: this.doneIn(planned) };
-      await finishStage(this.recipe, planned, tensors, this.place);
-      position = this.behind(planned, position, tensors);
+      const trained = await this.trainStage(planned, position, books);
+      if (trained === null) return { ...position, stage: planned.index, done: this.doneIn(planned) };
+      await finishStage(this.recipe, planned, trained.tensors, this.place);
+      position = this.behind(planned, position, trained);
     }
     return position;
   }
 
   /** The position at the beginning of the stage that follows. */
-  private behind(
-    planned: PlannedStage,
-    { updatesBefore, log }: Position,
-    tensors: TrainingTensors,
-  ): Position {
+  private behind(planned: PlannedStage, { updatesBefore }: Position, { tensors, log }: Trained): Position {
     const next = this.stages.at(planned.index + 1);
     const carries = next?.canCarry === true && next.stage.optimiser === "carry";
     return {
@@ -204,38 +196,38 @@ class RecipeRun {
   }
 
   /** Trains a stage to its end and returns its state; null where it was to stop before. */
-  private async trainStage(
-    planned: PlannedStage,
-    position: Position,
-    books: Books,
-  ): Promise<TrainingTensors | null> {
+  private async trainStage(planned: PlannedStage, position: Position, books: Books): Promise<Trained | null> {
     const { steps } = planned.stage;
-    if (position.done === steps && position.tensors !== null) return position.tensors;
+    const { tensors, log } = position;
+    if (position.done === steps && tensors !== null) return { tensors, log };
     this.lastSteps.set(planned.index, position.done);
     if (this.isSpent()) return null;
-    const { trainee, close } = await openStage(this.recipe, planned, position, this.place);
+    const memory = await requireMemory(this.recipe, planned, this.place);
+    this.tell({ kind: "memory", stage: planned.name, ...memory });
+    const { trainee, peak, close } = await openStage(this.recipe, planned, position, this.place);
     const { name, clipsPerStep } = planned;
     this.tell({ kind: "stage", name, steps, done: position.done, clipsPerStep, parameters: trainee.size });
     try {
-      const isDone = await this.trainSteps(planned, trainee, position, books);
-      return isDone ? await trainee.tensors() : null;
+      const after = await this.trainSteps(planned, { trainee, peak }, position, books);
+      return after.done === steps ? { tensors: await trainee.tensors(), log: after.log } : null;
     } finally {
       await close();
     }
   }
 
-  /** Whether the stage's last step is done. */
+  /** Steps of the stage that are done in the end, and the losses by timestep then. */
   private async trainSteps(
     planned: PlannedStage,
-    trainee: Trainee,
+    { trainee, peak }: Pick<OpenStage, "trainee" | "peak">,
     position: Position,
     books: Books,
-  ): Promise<boolean> {
+  ): Promise<Pick<Position, "done" | "log">> {
     const { steps } = planned.stage;
     let { log } = position;
     let [done, saved] = [position.done, position.done];
+    const progress = new Progress(steps, { done, clipsPerStep: planned.clipsPerStep });
     const save = async () => {
-      await books.metrics.sync();
+      await books.sync();
       await this.save(planned, trainee, { ...position, done, log });
       saved = done;
     };
@@ -246,7 +238,11 @@ class RecipeRun {
         this.lastSteps.set(planned.index, done);
         if (step.byTimestep !== undefined)
           log = logLosses(log, step.byTimestep.timesteps, step.byTimestep.losses);
-        await this.note(planned, step, log, books);
+        progress.note(done);
+        const facts = { planned, step, log, pace: progress.pace()!, peak };
+        const numbers = stepNumbers(facts);
+        await books.note(facts, numbers);
+        this.tell({ kind: "step", steps: totalSteps(this.stages), ...numbers });
         const stops = this.isSpent();
         if (done === steps || stops || (planned.stepsBefore + done) % this.recipe.save.every === 0)
           await save();
@@ -257,7 +253,7 @@ class RecipeRun {
       if (error instanceof CancelledError && done > saved) await save();
       throw error;
     }
-    return done === steps;
+    return { done, log };
   }
 
   private async save(planned: PlannedStage, trainee: Trainee, position: Position): Promise<void> {
@@ -271,30 +267,6 @@ class RecipeRun {
       state: state as unknown as Json,
     });
     this.tell({ kind: "saved", step });
-  }
-
-  private async note(planned: PlannedStage, step: StageStep, log: TimestepLog, books: Books): Promise<void> {
-    const { step: stageStep, byTimestep, parts, ...numbers } = step;
-    const global = planned.stepsBefore + stageStep;
-    const bands = byTimestep ? log.bands.map(({ count, mean }) => (count === 0 ? null : mean)) : null;
-    const byBand = Object.fromEntries(
-      (bands ?? []).flatMap((mean, i) => (mean === null ? [] : [[`loss_from_${log.bands[i].from}`, mean]])),
-    );
-    const { loss, gradientNorm, rate, seconds } = numbers;
-    const measured = { loss, gradientNorm, rate, seconds, ...parts, ...byBand };
-    await books.metrics.add({ step: global, stage: planned.name, ...measured });
-    const tagged = Object.entries(measured).map(([name, value]) => [`${planned.kind}/${name}`, value]);
-    await books.events.scalars(global, Object.fromEntries(tagged));
-    this.tell({
-      kind: "step",
-      stage: planned.name,
-      step: global,
-      steps: totalSteps(this.stages),
-      stageStep,
-      parts,
-      bands,
-      ...numbers,
-    });
   }
 
   private isSpent(): boolean {
@@ -347,8 +319,6 @@ class RecipeRun {
     this.options.onEvent?.(event);
   }
 }
-
-type Books = { readonly metrics: MetricsLog; readonly events: EventFile };
 
 type SavedState = {
   readonly stage: number;

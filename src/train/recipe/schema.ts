@@ -27,6 +27,8 @@ const optimiserFields = {
   clip: z.number().positive().nullable().default(1),
   /** What the moving average of the weights keeps of itself; young averages keep less. */
   averageDecay: share.default(0.999),
+  /** `bf16`: losses see weights rounded to bfloat16, while the optimiser keeps them in float32. */
+  storage: z.enum(["f32", "bf16"]).default("f32"),
   /** `carry` goes on with weights and moments of the stage before, `fresh` begins anew with its averaged weights. */
   optimiser: z.enum(["carry", "fresh"]).default("fresh"),
 } as const;
@@ -163,14 +165,36 @@ const vaeSchema = z.strictObject({
   engines: enginesSchema.prefault({}),
 });
 
+const clipSizeSchema = z.strictObject({ frames: count, size: count });
+
+const packSchema = z.strictObject({
+  /** Most tokens of a row, text included. */
+  capacity: count,
+  /** Clips that are sorted into rows together; by default all of a step. */
+  window: count.optional(),
+  /** Sizes that clips are cut to, drawn clip by clip; none above the stage's own. */
+  sizes: z.array(clipSizeSchema).min(1),
+  /** What a clip counts in the loss: as much as any other, or as much as it has tokens. */
+  weights: z.enum(["per-sample", "per-token"]).default("per-sample"),
+});
+
 const transformerStageSchema = z.strictObject({
   steps: count,
+  /** Frames and width and height in pixels of the longest and largest clips. */
   frames: count.optional(),
   size: count.optional(),
   /** Clips of a micro-batch. */
   batch: count.default(8),
   /** Micro-batches of a step. */
   accumulate: count.default(1),
+  /** Share of images: first frames alone. Of the micro-batches, which are of one size; of the clips where they are packed. */
+  imageShare: share.default(0),
+  /** Rotary positions of clips that are not of the model's size: as inference has them, counted on, or squeezed into the first stage's. */
+  positions: z.enum(["checkpoint", "extrapolate", "interpolate"]).default("checkpoint"),
+  /** Keeps what passes between blocks alone and computes the rest again for gradients: less memory, more time. */
+  recompute: z.boolean().default(false),
+  /** Packs the batch x accumulate clips of a step into rows of mixed sizes, each of which goes through at once. */
+  pack: packSchema.optional(),
   ...optimiserFields,
   optimiser: z.enum(["carry", "fresh"]).default("carry"),
 });
@@ -228,6 +252,9 @@ export type Recipe = z.infer<typeof recipeSchema>;
 export type DataRecipe = Recipe["data"];
 export type VaeStageRecipe = Recipe["vae"]["stages"][number];
 export type TransformerStageRecipe = Recipe["transformer"]["stages"][number];
+export type PackRecipe = z.infer<typeof packSchema>;
+/** Frames, and width and height in pixels. */
+export type ClipSize = z.infer<typeof clipSizeSchema>;
 export type LoraRecipe = z.infer<typeof loraSchema>;
 export type EnginesRecipe = Recipe["vae"]["engines"];
 export type NewModelRecipe = z.infer<typeof newModelSchema>;

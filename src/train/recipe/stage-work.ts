@@ -4,14 +4,17 @@ import { join } from "node:path";
 import { Engine } from "../../runtime/engine.ts";
 import { type Cache, openCache } from "../cache/cache.ts";
 import type { Engines, TrainingTensors } from "../learner.ts";
+import { measurePeak } from "../run/measured-peak.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import type { ClipSource } from "./clips.ts";
 import { contestOf } from "./contest.ts";
 import { encodeSet, type LatentSet, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
 import { editConfig, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
-import type { EnginesRecipe, Recipe } from "./schema.ts";
+import type { ClipSize, EnginesRecipe, Recipe } from "./schema.ts";
+import { checkedSizes, stageShape } from "./stage-shape.ts";
 import type { PlannedStage } from "./stages.ts";
+import { sizeKey } from "./step-plan.ts";
 import { textStates } from "./text-states.ts";
 import { type StageStart, type Trainee, valuesOf, withoutPrefix } from "./trainee.ts";
 import { transformerStage } from "./transformer-stage.ts";
@@ -31,7 +34,12 @@ export type Place = {
 };
 
 /** A stage with its engines, until `close`. */
-export type OpenStage = { readonly trainee: Trainee; readonly close: () => Promise<void> };
+export type OpenStage = {
+  readonly trainee: Trainee;
+  /** Operations a second that its engines can do together, from `measurePeak`. */
+  readonly peak: number;
+  readonly close: () => Promise<void>;
+};
 
 /** Opens a stage: engines, weights, graphs, and for the transformer the latents of the clips. */
 export async function openStage(
@@ -42,9 +50,12 @@ export async function openStage(
 ): Promise<OpenStage> {
   const engines = startEngines(recipe[planned.kind].engines);
   try {
-    return planned.kind === "vae"
-      ? await openVae(recipe, planned, start, place, engines)
-      : await openTransformer(recipe, planned, start, place, engines);
+    const peak = await measurePeak(engines);
+    const open =
+      planned.kind === "vae"
+        ? await openVae(recipe, planned, start, place, engines)
+        : await openTransformer(recipe, planned, start, place, engines);
+    return { ...open, peak };
   } catch (error) {
     await closeEngines(engines);
     throw error;
@@ -57,10 +68,10 @@ async function openVae(
   start: StageStart,
   place: Place,
   engines: Engines,
-): Promise<OpenStage> {
+): Promise<Omit<OpenStage, "peak">> {
   const { stage, stepsBefore, clipsBefore } = planned;
   const setting = {
-    where: `${place.file}: vae.stages[${planned.index}]`,
+    where: `${place.file}: ${planned.where}`,
     stage,
     config: (await readConfigs(place.model)).vae,
     folder: place.model,
@@ -83,17 +94,21 @@ async function openTransformer(
   start: StageStart,
   place: Place,
   engines: Engines,
-): Promise<OpenStage> {
+): Promise<Omit<OpenStage, "peak">> {
   const { stage, stepsBefore, clipsBefore } = planned;
   const configs = await readConfigs(place.model);
+  const shape = stageShape(recipe, stage, configs, place.clips);
+  const where = `${place.file}: ${planned.where}`;
   const cache = await openCache(join(place.folder, "cache"));
-  const size = { frames: stage.frames ?? place.clips.frames, size: stage.size ?? recipe.data.size };
   const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
-  const latents = await encodeClips(place, cache, engines, { ...size, count });
+  const sets = new Map<string, LatentSet>();
+  for (const size of checkedSizes(stage, shape, configs, where))
+    sets.set(sizeKey(size), await encodeClips(place, cache, engines, { ...size, count }));
   const texts = recipe.transformer.trainTextEncoder
     ? null
     : await textStates(place.model, configs.textEncoder, cache, engines[0]);
   const setting = {
+    ...shape,
     stage,
     recipe: recipe.transformer,
     config: configs.transformer,
@@ -102,7 +117,8 @@ async function openTransformer(
     scalingFactor: configs.vae.scalingFactor,
     folder: place.model,
     tokenizer: await readTokenizer(place.model),
-    latents,
+    count,
+    latents: (size: ClipSize) => sets.get(sizeKey(size))!,
     clips: place.clips,
     texts,
     seed: recipe.seed,

@@ -5,6 +5,8 @@ import type { OptimiserRecipe, Recipe, TransformerStageRecipe, VaeStageRecipe } 
 export type PlannedStage = {
   /** Such as "vae 1"; metrics and checkpoints go by it. */
   readonly name: string;
+  /** Such as "vae.stages[0]"; messages go by it. */
+  readonly where: string;
   readonly index: number;
   readonly stepsBefore: number;
   readonly clipsBefore: number;
@@ -29,6 +31,7 @@ export function planStages({ vae, transformer }: Recipe): PlannedStage[] {
     const planned = {
       ...each,
       name: `${each.kind} ${each.place + 1}`,
+      where: `${each.kind}.stages[${each.place}]`,
       index,
       stepsBefore,
       clipsBefore,

@@ -3,10 +3,9 @@
 import { mapWeights } from "../../runtime/mapped-weights.ts";
 import type { WeightSet } from "../../weights/checkpoint.ts";
 import type { StoredTensor } from "../../weights/safetensors.ts";
-import type { LossGraph, TrainingTensors } from "../learner.ts";
+import type { LearnerSettings, LossGraph, TrainingTensors } from "../learner.ts";
 import type { Params } from "../new-checkpoint/params-file.ts";
 import type { RateSchedule } from "../optimiser/learning-rate.ts";
-import type { UpdateSettings } from "../optimiser/update.ts";
 import type { OptimiserRecipe } from "./schema.ts";
 
 /** What a stage goes on from. */
@@ -27,6 +26,8 @@ export type StageStep = {
   readonly gradientNorm: number;
   readonly rate: number;
   readonly seconds: number;
+  /** Multiplications and additions of the step, see `operationsOf`. */
+  readonly operations: number;
   /** More numbers by name, means over the step's micro-batches. */
   readonly parts: Readonly<Record<string, number>>;
   /** Timestep and loss of every sample, where there are timesteps. */
@@ -45,9 +46,10 @@ export type Trainee = {
   readonly close: () => Promise<void>;
 };
 
-export function updateSettings(stage: OptimiserRecipe): UpdateSettings {
-  const { beta1, beta2, eps, weightDecay, clip, method } = stage;
-  return { adamW: { beta1, beta2, eps, weightDecay }, muon: method === "muon", clip, average: true };
+export function updateSettings(stage: OptimiserRecipe): LearnerSettings {
+  const { beta1, beta2, eps, weightDecay, clip, method, storage } = stage;
+  const adamW = { beta1, beta2, eps, weightDecay };
+  return { adamW, muon: method === "muon", clip, average: true, storage };
 }
 
 export function rateSchedule({ rate, warmUp, decay, final }: OptimiserRecipe): RateSchedule {

@@ -1,29 +1,20 @@
 /** @file A stage of the transformer's training: latents, captions, noise and timesteps of every step, and one learner. */
-import type { NoiseSchedule } from "../../diffusion/schedule.ts";
 import { sizeOf } from "../../graph/shape.ts";
-import type { T5Config } from "../../models/t5/config.ts";
 import type { T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
-import type { TransformerConfig } from "../../models/transformer/config.ts";
 import { latentsFrom } from "../cache/moments.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { keptText } from "../diffusion/text-dropout.ts";
-import { trainingTimesteps } from "../diffusion/timesteps.ts";
-import { type Engines, Learner, type MicroBatch } from "../learner.ts";
+import { type Engines, Learner, type LossGraph } from "../learner.ts";
 import { train } from "../loop.ts";
 import type { Params } from "../new-checkpoint/params-file.ts";
 import { learningRate } from "../optimiser/learning-rate.ts";
-import {
-  PARTS,
-  type TextToVideoBatch,
-  type TextToVideoGraph,
-  textToVideoFeeds,
-  textToVideoGraph,
-} from "../tasks/text-to-video.ts";
+import { PARTS } from "../tasks/text-to-video.ts";
 import { type ClipSource, clipOrder } from "./clips.ts";
 import type { LatentSet } from "./latent-set.ts";
-import { initialLora, withLora } from "./lora.ts";
+import { initialLora } from "./lora.ts";
 import { readPart } from "./model-folder.ts";
-import type { Recipe, TransformerStageRecipe } from "./schema.ts";
+import type { ClipSize, Recipe, TransformerStageRecipe } from "./schema.ts";
+import { type PlannedSample, planStep } from "./step-plan.ts";
 import type { TextStates } from "./text-states.ts";
 import {
   averageDecayAt,
@@ -34,27 +25,27 @@ import {
   updateSettings,
   withPrefix,
 } from "./trainee.ts";
-import { varied } from "./variants.ts";
+import {
+  type DrawnSample,
+  type StageGraphSetting,
+  type StageGraphs,
+  stageGraphs,
+  tokensOfClip,
+} from "./transformer-graphs.ts";
 
 /** What a transformer stage is made of. */
-export type TransformerStageSetting = {
+export type TransformerStageSetting = Omit<StageGraphSetting, "stage" | "recipe"> & {
   readonly stage: TransformerStageRecipe;
-  readonly recipe: Pick<
-    Recipe["transformer"],
-    "trainTextEncoder" | "textDropout" | "timesteps" | "variant" | "lora"
-  >;
-  readonly config: TransformerConfig;
-  readonly textConfig: T5Config;
-  readonly schedule: NoiseSchedule;
+  readonly recipe: Recipe["transformer"];
   readonly scalingFactor: number;
-  /** The run's model. */
-  readonly folder: string;
   readonly tokenizer: T5Tokenizer;
-  readonly latents: LatentSet;
+  /** Clips that are taken. */
+  readonly count: number;
+  /** Their latents in every size that the stage takes clips in. */
+  readonly latents: (size: ClipSize) => LatentSet;
   readonly clips: ClipSource;
   /** Where the text encoder stays as it is. */
   readonly texts: TextStates | null;
-  readonly seed: number;
   /** Steps and clips of the stages before, so that no two stages draw the same. */
   readonly stepsBefore: number;
   readonly clipsBefore: number;
@@ -67,33 +58,24 @@ export async function transformerStage(
   start: StageStart,
 ): Promise<Trainee> {
   const { stage, engines } = setting;
-  const graph = await graphOf(setting);
+  const graphs = stageGraphs(setting);
   const settings = updateSettings(stage);
   const learner = await (start.tensors === null
-    ? Learner.start(engines, await startingWeights(setting, graph), settings)
+    ? Learner.start(engines, await startingWeights(setting, await graphs.reference()), settings)
     : Learner.restore(engines, start.tensors, settings));
   return {
     size: learner.size,
     tensors: () => learner.tensors(),
-    train: (signal) => trainTransformer(setting, start, learner, graph, signal),
+    train: (signal) => trainTransformer(setting, start, learner, graphs, signal),
     picture: async () => null,
     close: () => learner.close(),
   };
 }
 
-async function graphOf(setting: TransformerStageSetting): Promise<TextToVideoGraph> {
-  const { config, textConfig, recipe, latents, stage, folder } = setting;
-  const [frames, , height, width] = latents.shape;
-  const call = { batch: stage.batch, frames, height, width, textLength: config.maxTextLength };
-  const built = textToVideoGraph(config, call, recipe.trainTextEncoder ? textConfig : null);
-  const graph = varied(built.graph, recipe.variant, config, call);
-  return { ...built, graph: recipe.lora === undefined ? graph : await withLora(graph, recipe.lora, folder) };
-}
-
 /** What the graph declares; a variant may do without some, or with the first rows of others. */
 async function startingWeights(
   { folder, recipe, seed }: TransformerStageSetting,
-  { graph }: TextToVideoGraph,
+  graph: LossGraph,
 ): Promise<Params> {
   if (recipe.lora !== undefined) return initialLora(graph, seed);
   const all = new Map(withPrefix(PARTS.transformer, await readPart(folder, "transformer")));
@@ -112,73 +94,58 @@ async function* trainTransformer(
   setting: TransformerStageSetting,
   { done, updatesBefore }: StageStart,
   learner: Learner,
-  graph: TextToVideoGraph,
+  graphs: StageGraphs,
   signal: AbortSignal,
 ): AsyncGenerator<StageStep> {
-  const { stage } = setting;
-  const draw = drawer(setting);
+  const { stage, stepsBefore } = setting;
+  const planOf = planner(setting);
+  const load = loader(setting);
   const task = {
     steps: updatesBefore + stage.steps,
     rate: (update: number) => learningRate(update - updatesBefore, stage.steps, rateSchedule(stage)),
     averageDecay: (update: number) => averageDecayAt(update, stage),
-    batches: async (update: number): Promise<MicroBatch[]> => {
-      const batches = await draw.batches(update - updatesBefore);
-      return batches.map((batch) => ({
-        graph: graph.graph,
-        feeds: textToVideoFeeds(graph, setting.schedule, batch),
-      }));
+    batches: async (update: number) => {
+      const step = update - updatesBefore;
+      return graphs.batches(stepsBefore + step, await load(step, planOf(step)));
     },
   };
   for await (const report of train(learner, task, { done: updatesBefore + done, signal })) {
-    const { loss, gradientNorm, rate, seconds, reports } = report;
+    const { loss, gradientNorm, rate, seconds, operations, reports } = report;
     const step = report.step - updatesBefore;
+    const timesteps = planOf(step).flatMap((samples) => samples.map(({ timestep }) => timestep));
     const losses = reports.flatMap(({ perSample }) => [...(perSample.data as Float32Array)]);
-    const byTimestep = { timesteps: [...draw.timesteps(step)], losses };
-    yield { step, loss, gradientNorm, rate, seconds, parts: {}, byTimestep };
+    const byTimestep = { timesteps, losses };
+    yield { step, loss, gradientNorm, rate, seconds, operations, parts: {}, byTimestep };
   }
 }
 
-/** Everything that is drawn for a step of the stage, from 1: functions of the seed and the step alone. */
-function drawer(setting: TransformerStageSetting) {
-  const { stage, recipe, latents, seed, stepsBefore, clipsBefore } = setting;
-  const order = clipOrder(seed, latents.count);
+/** The micro-batches of a step of the stage, from 1. */
+function planner(setting: TransformerStageSetting): (step: number) => PlannedSample[][] {
+  const { config, latentSize, recipe, stepsBefore } = setting;
+  const plan = { ...setting, timesteps: recipe.timesteps, tokensOf: tokensOfClip(config, latentSize) };
+  return (step) => planStep(plan, stepsBefore + step);
+}
+
+/** Latents and texts for the plan of a step of the stage: like the plan, functions of the seed and the step alone. */
+function loader(setting: TransformerStageSetting) {
+  const { stage, recipe, latents, seed, stepsBefore, clipsBefore, scalingFactor, clips } = setting;
+  const order = clipOrder(seed, setting.count);
   const perStep = stage.batch * stage.accumulate;
-  const timesteps = (step: number) =>
-    trainingTimesteps({
-      seed,
-      step: stepsBefore + step,
-      rank: 0,
-      world: 1,
-      batch: stage.batch,
-      accumulation: stage.accumulate,
-      method: recipe.timesteps,
-    });
-  const batches = async (step: number): Promise<TextToVideoBatch[]> => {
+  return (step: number, plan: readonly (readonly PlannedSample[])[]): Promise<DrawnSample[][]> => {
     const global = stepsBefore + step;
-    const drawn = timesteps(step);
     const kept = keptText({ seed, step: global, probability: recipe.textDropout }, 0, perStep);
-    const sample = async (i: number) => {
-      const index = order(clipsBefore + (step - 1) * perStep + i);
-      const rng = rngFor(seed, "posterior", global, i);
-      const caption = kept[i] === 1 ? setting.clips.caption(index) : "";
+    const sample = async (planned: PlannedSample): Promise<DrawnSample> => {
+      const { place, size } = planned;
+      const index = order(clipsBefore + (step - 1) * perStep + place);
+      const rng = rngFor(seed, "posterior", global, place);
       return {
-        latents: latentsFrom(await latents.moments(index), rng, setting.scalingFactor),
-        text: await textOf(setting, caption),
+        ...planned,
+        latents: latentsFrom(await latents(size).moments(index), rng, scalingFactor),
+        text: await textOf(setting, kept[place] === 1 ? clips.caption(index) : ""),
       };
     };
-    const samples = await Promise.all(Array.from({ length: perStep }, (_, i) => sample(i)));
-    return Array.from({ length: stage.accumulate }, (_, part) => {
-      const [from, to] = [part * stage.batch, (part + 1) * stage.batch];
-      const own = samples.slice(from, to);
-      return {
-        latents: own.map((each) => each.latents),
-        text: own.map((each) => each.text),
-        timesteps: drawn.slice(from, to),
-        noise: { seed, step: global, part },
-      };
-    });
+    return Promise.all(plan.map((samples) => Promise.all(samples.map(sample))));
   };
-  return { timesteps, batches };
 }
 
 function textOf({ tokenizer, config, texts }: TransformerStageSetting, caption: string) {

@@ -9,8 +9,8 @@ import { Scope } from "../../nn/scope.ts";
 import type { HostTensor } from "../../runtime/protocol.ts";
 import type { WeightSet } from "../../weights/checkpoint.ts";
 import { readHeader, type StoredTensor } from "../../weights/safetensors.ts";
+import { imagesInBatch } from "../diffusion/joint-images.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";
-import { imagesInBatch } from "../diffusion/stages.ts";
 import { type Engines, Learner, type LossGraph, type MicroBatch, type StepReport } from "../learner.ts";
 import { train } from "../loop.ts";
 import { learningRate } from "../optimiser/learning-rate.ts";
@@ -93,12 +93,12 @@ async function* trainVae(
 
 /** What is told of a step. */
 export function stepOf(report: StepReport & { rate: number; seconds: number }, step: number): StageStep {
-  const { loss, gradientNorm, rate, seconds, reports } = report;
+  const { loss, gradientNorm, rate, seconds, operations, reports } = report;
   const names = Object.keys(reports[0]).filter((name) => name !== "loss");
   const mean = (name: string) =>
     reports.reduce((sum, each) => sum + Number(each[name].data[0]), 0) / reports.length;
   const parts = Object.fromEntries(names.map((name) => [name, mean(name)]));
-  return { step, loss, gradientNorm, rate, seconds, parts };
+  return { step, loss, gradientNorm, rate, seconds, operations, parts };
 }
 
 /** The learner of a stage, and its graphs for every length of clips. */

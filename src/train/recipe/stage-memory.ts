@@ -1,0 +1,162 @@
+/** @file What a stage takes in memory, asked before anything of it is opened, and refused where it cannot fit. */
+import { ConfigError } from "../../errors.ts";
+import { type Shape, sizeOf } from "../../graph/shape.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
+import { textEncoderParams, transformerParams, vaeParams } from "../new-checkpoint/declared-params.ts";
+import {
+  memoryLeft,
+  memoryObstacle,
+  type TokenCounts,
+  type TrainingSize,
+  textActivations,
+  trainingMemory,
+  transformerActivations,
+  vaeActivations,
+} from "../run/memory-estimate.ts";
+import { discriminatorParams } from "../vae/discriminator.ts";
+import type { ClipSource } from "./clips.ts";
+import { loraShapes } from "./lora.ts";
+import { type ModelConfigs, openPart, readConfigs } from "./model-folder.ts";
+import type { OptimiserRecipe, Recipe, TransformerStageRecipe, VaeStageRecipe } from "./schema.ts";
+import { type StageShape, stageShape } from "./stage-shape.ts";
+import type { PlannedStage } from "./stages.ts";
+import { tokensOfClip } from "./transformer-graphs.ts";
+
+/** Bytes that a stage is estimated to take, and those that are free. */
+export type StageMemory = { readonly takes: number; readonly free: number };
+
+type Place = { readonly file: string; readonly model: string; readonly clips: ClipSource };
+
+/**
+ * The estimate for a stage.
+ * @throws ConfigError when that much is not free, saying what would fit
+ */
+export async function requireMemory(
+  recipe: Recipe,
+  planned: PlannedStage,
+  place: Place,
+  free = memoryLeft(),
+): Promise<StageMemory> {
+  const size = await stageSize(recipe, planned, place);
+  const obstacle = memoryObstacle(size, free);
+  if (obstacle !== null) throw new ConfigError(`${place.file}: ${planned.where}: ${obstacle}`);
+  return { takes: trainingMemory(size).peak, free };
+}
+
+/** A stage as the estimate of memory wants it. */
+export async function stageSize(
+  recipe: Recipe,
+  planned: PlannedStage,
+  { model, clips }: Pick<Place, "model" | "clips">,
+): Promise<TrainingSize> {
+  const configs = await readConfigs(model);
+  const engines = recipe[planned.kind].engines.count;
+  const { frames = clips.frames, size: side = recipe.data.size } = planned.stage;
+  const clip = { frames, height: side, width: side };
+  if (planned.kind === "vae") return { ...vaeSize(planned.stage, configs.vae, clip), engines };
+  return { ...(await transformerSize(recipe, planned.stage, configs, { model, clips })), engines };
+}
+
+type Clip = { readonly frames: number; readonly height: number; readonly width: number };
+
+function vaeSize(stage: VaeStageRecipe, config: VaeConfig, clip: Clip): TrainingSize {
+  const isTrained = (key: string) => stage.train === "all" || key.startsWith("decoder.");
+  const judge = stage.discriminator === undefined ? new Map() : discriminatorParams(stage.discriminator);
+  const side = stage.crop ?? clip.height;
+  const perClip = vaeActivations(config, { ...clip, height: side, width: side });
+  const parameters = valuesIn(vaeParams(config), isTrained) + valuesIn(judge);
+  return {
+    parameters,
+    average: true,
+    batch: stage.batch,
+    microBatches: stage.accumulate,
+    activations: (clips) => clips * perClip,
+    copies: roundedBytes(stage, parameters),
+  };
+}
+
+async function transformerSize(
+  recipe: Recipe,
+  stage: TransformerStageRecipe,
+  configs: ModelConfigs,
+  { model, clips }: Pick<Place, "model" | "clips">,
+): Promise<TrainingSize> {
+  const { transformer, textEncoder } = configs;
+  const { lora, trainTextEncoder } = recipe.transformer;
+  const declared = transformerParams(transformer);
+  const parameters =
+    valuesIn(lora === undefined ? declared : loraShapes(declared, lora)) +
+    (trainTextEncoder ? valuesIn(textEncoderParams(textEncoder)) : 0);
+  const { batch, microBatches, tokens, texts } = countsOf(
+    stage,
+    configs,
+    stageShape(recipe, stage, configs, clips),
+  );
+  const ofText = (count: number) =>
+    trainTextEncoder ? textActivations(textEncoder, texts(count), transformer.maxTextLength) : 0;
+  const copies = roundedBytes(stage, parameters) + (lora === undefined ? 0 : await widenedBytes(model));
+  const whole = {
+    activations: (count: number) => transformerActivations(transformer, tokens(count)) + ofText(count),
+    copies,
+  };
+  // Then one block's copies are there at a time.
+  const recomputed = {
+    activations: (count: number) =>
+      transformerActivations(transformer, tokens(count), { recompute: true }) + ofText(count),
+    copies: copies / transformer.layers,
+  };
+  const canRecompute = recipe.transformer.variant === "none";
+  return {
+    parameters,
+    average: true,
+    batch,
+    microBatches,
+    ...(stage.recompute ? recomputed : { ...whole, ...(canRecompute ? { recomputed } : {}) }),
+  };
+}
+
+type Counts = Pick<TrainingSize, "batch" | "microBatches"> & {
+  /** Of a micro-batch of so many clips; a row counts as one. */
+  readonly tokens: (count: number) => TokenCounts;
+  readonly texts: (count: number) => number;
+};
+
+function countsOf(
+  stage: TransformerStageRecipe,
+  { transformer }: ModelConfigs,
+  { largest, latentSize }: StageShape,
+): Counts {
+  const { batch, accumulate, pack } = stage;
+  const tokensOf = tokensOfClip(transformer, latentSize);
+  const single = (samples: number, tokens: number) => ({ samples, tokens });
+  if (pack === undefined)
+    return {
+      batch,
+      microBatches: accumulate,
+      tokens: (count) => ({ tokens: count * tokensOf(largest), attended: single(count, tokensOf(largest)) }),
+      texts: (count) => count,
+    };
+  const each = pack.sizes.map(tokensOf);
+  return {
+    batch: 1,
+    microBatches: batch * accumulate,
+    tokens: (count) => ({ tokens: count * pack.capacity, attended: single(1, Math.max(...each)) }),
+    texts: (count) => count * Math.floor(pack.capacity / Math.min(...each)),
+  };
+}
+
+/** Weights rounded for a forward pass are kept, widened again, for the backward pass. */
+function roundedBytes({ storage }: OptimiserRecipe, parameters: number): number {
+  return storage === "bf16" ? 4 * parameters : 0;
+}
+
+/** Frozen weights that lie in a narrower type are widened for the forward pass and kept for the backward pass. */
+async function widenedBytes(model: string): Promise<number> {
+  const { tensors } = await openPart(model, "transformer");
+  const narrow = [...tensors.values()].filter(({ dtype }) => dtype !== "F32");
+  return narrow.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+}
+
+function valuesIn(shapes: ReadonlyMap<string, Shape>, isCounted: (key: string) => boolean = () => true) {
+  return [...shapes].reduce((sum, [key, shape]) => sum + (isCounted(key) ? sizeOf(shape) : 0), 0);
+}
