@@ -23,6 +23,10 @@ const ablations: Readonly<Record<string, readonly (readonly [label: string, reci
     ["full 3D", "base"],
     ["space and time by turns", "factorised"],
   ],
+  batches: [
+    ["packed", "packed"],
+    ["bucketed", "bucketed"],
+  ],
   modulation: [
     ["expert", "base"],
     ["shared", "shared-norm"],
