@@ -59,7 +59,6 @@ describe("a call that is wrong exits with 2 and leaves nothing:", () => {
 
   test.each([
     [["genrate", "x"], /unknown command genrate; did you mean generate\?/],
-    [["generate", "x"], /no model is named/],
     [["generate", "", "--model", model], /the prompt is empty/],
     [["generate", " \n", "--model", model], /the prompt is empty/],
     [["generate", "--model", model], /the prompt is empty/],
