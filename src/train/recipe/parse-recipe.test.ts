@@ -66,7 +66,13 @@ test("reads every recipe of the repository", () => {
   );
   expect(files.length).toBeGreaterThan(5);
   for (const file of files) {
-    const { stages } = parseRecipe(readFileSync(join("recipes", file), "utf8"), file).transformer;
-    expect(stages, file).toHaveLength(file === "progressive.yaml" ? 3 : 1);
+    const { vae, transformer } = parseRecipe(readFileSync(join("recipes", file), "utf8"), file);
+    expect(vae.stages.length + transformer.stages.length, file).toBeGreaterThan(0);
   }
+  const { transformer } = parseRecipe(readFileSync("recipes/progressive.yaml", "utf8"), "progressive.yaml");
+  expect(transformer.stages.map(({ imageShare, pack }) => [imageShare, pack?.sizes.length])).toEqual([
+    [0.3, undefined],
+    [0.2, undefined],
+    [0.1, 3],
+  ]);
 });
