@@ -19,9 +19,11 @@ import { checkedMode, eventsOf } from "./generation-modes.ts";
 import { requireUnchained } from "./long-video-options.ts";
 import { parseLoras } from "./lora-option.ts";
 import { modelFolder } from "./model-folder.ts";
+import { planEvent, refusal, shortLine } from "./plan-report.ts";
 import { precisionOf, quantizeHooks } from "./precision-option.ts";
 import { previewOf } from "./preview-file.ts";
 import { type Job, RunFolder } from "./run-folder.ts";
+import { isPlanned, planJob } from "./run-planning.ts";
 import { readLatents } from "./tensor-files.ts";
 import { duration, Progress, type Terminal } from "./terminal.ts";
 
@@ -102,7 +104,7 @@ export async function runJob(asked: Job, around: Context, resumed: RunFolder | n
   checkJob(asked);
   const context = { ...around, terminal: besideVideo(asked.values, around.terminal) };
   const model = await modelFolder(asked.values, context);
-  const job = await enhancedJob(asked, model, context);
+  const job = await fittingJob(await enhancedJob(asked, model, context), model, context, resumed);
   const dir = job.values["checkpoint-dir"];
   // The folder and not the name on the hub, which may come to mean other weights.
   const folder =
@@ -118,6 +120,26 @@ export async function runJob(asked: Job, around: Context, resumed: RunFolder | n
   } finally {
     await pipeline.close();
   }
+}
+
+/**
+ * The job as it fits into memory: with tiling where it fits only so. A job that goes on stays as it was begun.
+ * @throws ConfigError for a job that cannot fit, with the nearest that can
+ */
+async function fittingJob(
+  job: Job,
+  model: string,
+  { terminal }: Context,
+  resumed: RunFolder | null,
+): Promise<Job> {
+  if (!isPlanned(job.values)) return job;
+  const { fitting, machine } = await planJob(job, model, { mayTile: resumed === null });
+  if (!fitting.fits) throw new ConfigError(refusal(fitting, machine.room));
+  terminal.say(shortLine(fitting, machine));
+  terminal.emit(planEvent(fitting, machine));
+  if (!fitting.choseTiling) return job;
+  terminal.say("the frames are decoded in tiles (--tiling), because whole ones do not fit into memory");
+  return { ...job, values: { ...job.values, tiling: true } };
 }
 
 /** The job with its prompts as they were enhanced, so that a resumed one has the same. */

@@ -3,12 +3,13 @@ import { join } from "node:path";
 import { parseSchedulerConfig, type SchedulerConfig } from "../diffusion/schedule.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { readJson, readPipelineClass } from "../pipeline/checkpoint.ts";
+import { PROCESS_AT_REST } from "../pipeline/plan/fit.ts";
+import type { Precision } from "../pipeline/precision.ts";
 import { loadTokenizer } from "../pipeline/prompt.ts";
 import { declaredShapes } from "../runtime/mapped-weights.ts";
 import { compareKeys } from "../weights/check.ts";
 import { openWeights, type WeightSet } from "../weights/checkpoint.ts";
 import { type ComponentKind, componentKinds } from "./inspect-components.ts";
-import { type StageMemory, stageMemory } from "./inspect-memory.ts";
 import { byteSize, count } from "./numbers.ts";
 
 /** A checkpoint folder; `problems` is empty when everything fits. */
@@ -32,7 +33,17 @@ export type ComponentReport = {
   readonly parameters: number | null;
   readonly weights: StoredReport | null;
   readonly keys: KeyReport | null;
-  readonly memory: StageMemory | null;
+  /** What the weights are quantised to; `fp32` for floats of any width, which are computed with in float32. */
+  readonly precision: Precision | null;
+  readonly memory: MemoryReport | null;
+};
+
+/** Bytes of the stage that a model is, at the checkpoint's default size; see docs/planning.md. */
+export type MemoryReport = {
+  /** The highest anonymous memory of the whole process. */
+  readonly anonymous: number;
+  /** Weights as they are stored. They are mapped: the kernel may drop these pages at any time. */
+  readonly mapped: number;
 };
 
 export type StoredReport = {
@@ -73,21 +84,22 @@ async function inspectComponent(
 ): Promise<ComponentReport> {
   const { name } = kind;
   const source = join(folder, name, "config.json");
-  const traced = await attempt(problems, async () => kind.trace(await readJson(source), source));
   const weights = await attempt(problems, () => openWeights(join(folder, name)));
-  const declared = traced && declaredShapes(traced.segments);
-  const keys = declared && weights ? comparedKeys(declared, weights, kind, problems) : null;
-  const isWide = (key: string) => weights?.tensors.get(key)?.dtype === "F32";
-  const parameters = declared && [...declared.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
-  // Without weights, as large as the released ones: two bytes a number.
-  const mapped = weights?.totalBytes ?? 2 * (parameters ?? 0);
+  const traced = await attempt(problems, async () => kind.trace(await readJson(source), source, weights));
+  const keys =
+    traced && weights ? comparedKeys(declaredShapes(traced.stored), weights, kind, problems) : null;
+  const shapes = traced && [...declaredShapes(traced.segments).values()];
   return {
     summary: traced?.summary ?? null,
     config: traced?.config ?? null,
-    parameters,
+    parameters: shapes?.reduce((sum, shape) => sum + sizeOf(shape), 0) ?? null,
     weights: weights && storedReport(weights),
     keys,
-    memory: traced && stageMemory(traced.segments, mapped, isWide),
+    precision: traced?.precision ?? null,
+    memory: traced && {
+      anonymous: PROCESS_AT_REST + traced.plan.memory,
+      mapped: weights?.totalBytes ?? traced.plan.mapped,
+    },
   };
 }
 
@@ -137,10 +149,12 @@ export function describeCheckpoint(report: CheckpointReport): string[] {
 }
 
 function describeComponent(name: string, component: ComponentReport): string[] {
-  const { summary, parameters, weights, memory } = component;
+  const { summary, parameters, weights, precision, memory } = component;
   const lines = [row(name, summary ?? "its configuration cannot be read")];
   if (parameters !== null) lines.push(row("", count(parameters, "parameter")));
   if (weights !== null) lines.push(row("", describeStored(weights)));
+  if (precision !== null && precision !== "fp32")
+    lines.push(row("", `quantised to ${precision}: the matrices of the blocks, see docs/precision.md`));
   if (memory !== null) lines.push(row("", describeMemory(memory)));
   return lines;
 }
@@ -152,10 +166,9 @@ function describeStored({ tensors, dtypes, bytes, files }: StoredReport): string
   return `${count(tensors, "tensor")} (${kinds.join(", ")}), ${byteSize(bytes)} in ${count(files, "file")}`;
 }
 
-function describeMemory({ mapped, widened, activations }: StageMemory): string {
+function describeMemory({ anonymous, mapped }: MemoryReport): string {
   return (
-    `memory at the default size: about ${byteSize(widened + activations)} ` +
-    `(${byteSize(widened)} for the largest segment's weights, ${byteSize(activations)} for results) ` +
+    `memory at the default size: about ${byteSize(anonymous)} with the whole process, ` +
     `beside ${byteSize(mapped)} of mapped file`
   );
 }

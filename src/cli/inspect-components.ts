@@ -5,28 +5,42 @@ import { parseT5Config, type T5Config } from "../models/t5/config.ts";
 import { t5Segments } from "../models/t5/encoder.ts";
 import { parseTransformerConfig, type TransformerConfig } from "../models/transformer/config.ts";
 import { positionsFor } from "../models/transformer/positions/positions.ts";
-import { transformerSegments } from "../models/transformer/transformer.ts";
-import { chunkLengths, DECODE_CHUNK } from "../models/vae/chunks.ts";
+import { quantizeTransformer } from "../models/transformer/quantized.ts";
+import { type TransformerSegments, transformerSegments } from "../models/transformer/transformer.ts";
 import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
 import { decoderSegments } from "../models/vae/decoder.ts";
 import { encoderSegments } from "../models/vae/encoder.ts";
 import { readJson } from "../pipeline/checkpoint.ts";
 import { type ClipSize, clipSize, latentFrames, latentSize } from "../pipeline/clip-size.ts";
+import { type PlannedModel, plannedFormats, plannedPrecision } from "../pipeline/plan/models.ts";
+import { evaluationPlan, type StagePlan, textPlan } from "../pipeline/plan/stage-plan.ts";
+import { vaePlan } from "../pipeline/plan/vae-plan.ts";
+import type { Precision } from "../pipeline/precision.ts";
 import { type KeyOptions, t5Aliases } from "../weights/check.ts";
+import type { WeightSet } from "../weights/checkpoint.ts";
 
 /** A model of a checkpoint folder: where it lies and how it is traced. */
 export type ComponentKind = {
   readonly name: "transformer" | "vae" | "text_encoder";
   readonly keyOptions: KeyOptions;
-  /** @throws ConfigError for a bad configuration, ShapeError for one whose numbers do not fit together */
-  trace(json: unknown, source: string): TracedComponent;
+  /**
+   * Traces the model for weights that are there, or for the released ones, in bfloat16.
+   * @throws ConfigError for a bad configuration, ShapeError for one whose numbers do not fit together
+   */
+  trace(json: unknown, source: string, weights?: WeightSet | null): TracedComponent;
 };
 
 export type TracedComponent = {
   readonly summary: string;
   readonly config: unknown;
-  /** Declares every parameter. */
+  /** Declares every parameter as it is in float. */
   readonly segments: readonly Segment[];
+  /** Declares every parameter as it is stored: quantised, where it is. */
+  readonly stored: readonly Segment[];
+  /** What the weights are quantised to. */
+  readonly precision: Precision;
+  /** The stage of a run that the model is, at the checkpoint's default size. */
+  readonly plan: StagePlan;
 };
 
 /** Prompts of one run: what is wanted and what is not. */
@@ -39,17 +53,20 @@ export async function componentKinds(folder: string): Promise<ComponentKind[]> {
     {
       name: "text_encoder",
       keyOptions: { aliases: t5Aliases },
-      trace: (json, source) => traceTextEncoder(parseT5Config(json, source), transformer.maxTextLength),
+      trace: (json, source, weights = null) =>
+        traceTextEncoder({ config: parseT5Config(json, source), weights }, transformer.maxTextLength),
     },
     {
       name: "transformer",
       keyOptions: {},
-      trace: (json, source) => traceTransformer(parseTransformerConfig(json, source)),
+      trace: (json, source, weights = null) =>
+        traceTransformer({ config: parseTransformerConfig(json, source), weights }),
     },
     {
       name: "vae",
       keyOptions: {},
-      trace: (json, source) => traceVae(parseVaeConfig(json, source), transformer),
+      trace: (json, source, weights = null) =>
+        traceVae({ config: parseVaeConfig(json, source), weights }, transformer),
     },
   ];
 }
@@ -64,46 +81,64 @@ async function transformerConfig(folder: string): Promise<TransformerConfig> {
   }
 }
 
-function traceTextEncoder(config: T5Config, length: number): TracedComponent {
+function traceTextEncoder(model: PlannedModel<T5Config>, length: number): TracedComponent {
+  const { config } = model;
   const { layers, heads, headDim, width, hidden } = config;
-  const segments = t5Segments(config, BATCH, length);
+  const { embed, layers: blocks, norm } = t5Segments(config, BATCH, length);
   return {
     summary: `T5, ${layers} layers, ${heads} heads x ${headDim}, width ${width}, hidden ${hidden}`,
     config,
-    segments: [segments.embed, ...segments.layers, segments.norm],
+    ...inFloat([embed, ...blocks, norm]),
+    plan: textPlan(model, BATCH, length),
   };
 }
 
-function traceTransformer(config: TransformerConfig): TracedComponent {
+function traceTransformer(model: PlannedModel<TransformerConfig>): TracedComponent {
+  const { config } = model;
   const size = clipSize(config);
   const textLength = config.maxTextLength;
   const latents = latentSize(config, size);
   const added = positionsFor(config, latents, textLength).added.kind;
   const segments = transformerSegments(config, { batch: BATCH, ...latents, textLength, added });
+  const precision = plannedPrecision(model, undefined);
+  const quantized = quantizeTransformer(segments, plannedFormats(model, precision));
   return {
     summary: describeTransformer(config, size),
     config,
-    segments: [segments.embed, ...segments.blocks, segments.head],
+    segments: inOrder(segments),
+    stored: inOrder(quantized),
+    precision,
+    plan: evaluationPlan(model, { latents, rows: BATCH, precision }),
   };
 }
 
-/** The decoder's first chunk of a clip is its largest; the encoder is traced small, for its parameters alone. */
-function traceVae(config: VaeConfig, transformer: TransformerConfig): TracedComponent {
-  const { frames, width, height } = clipSize(transformer);
-  const [firstChunk] = chunkLengths(latentFrames(transformer, frames), DECODE_CHUNK);
+function inOrder({ embed, blocks, head }: TransformerSegments): Segment[] {
+  return [embed, ...blocks, head];
+}
+
+/** The encoder and the decoder are traced small, for their parameters alone. */
+function traceVae(model: PlannedModel<VaeConfig>, transformer: TransformerConfig): TracedComponent {
+  const { config } = model;
+  const { height, width, ...size } = clipSize(transformer);
+  const frames = latentFrames(transformer, size.frames);
   const ratio = 2 ** (config.channels.length - 1);
-  const call = { continues: false, keeps: true, block: 1 };
-  const encoder = encoderSegments(config, { ...call, frames: 1, height: ratio, width: ratio });
-  const size = { frames: firstChunk, height: height / ratio, width: width / ratio };
-  const decoder = decoderSegments(config, { ...call, ...size });
+  const call = { frames: 1, continues: false, keeps: false, block: 1 };
+  const encoder = encoderSegments(config, { ...call, height: ratio, width: ratio });
+  const decoder = decoderSegments(config, { ...call, height: 1, width: 1 });
+  const decoded = { frames, height: height / ratio, width: width / ratio, tiling: false };
   const { channels, latentChannels, layers, groups, scalingFactor } = config;
   return {
     summary:
       `${channels.join(", ")} channels, ${latentChannels} latent, ${layers} blocks a level, ` +
       `norms of ${groups} groups, scale ${scalingFactor}`,
     config,
-    segments: [...encoder, ...decoder],
+    ...inFloat([...encoder, ...decoder]),
+    plan: vaePlan(model, { direction: "decode", ...decoded }),
   };
+}
+
+function inFloat(segments: readonly Segment[]) {
+  return { segments, stored: segments, precision: "fp32" as const };
 }
 
 function describeTransformer(config: TransformerConfig, { width, height, frames }: ClipSize): string {

@@ -11,6 +11,7 @@ import { download } from "./commands/download.ts";
 import { forward } from "./commands/forward.ts";
 import { generate } from "./commands/generate.ts";
 import { inspect } from "./commands/inspect.ts";
+import { plan } from "./commands/plan.ts";
 import { previewFit } from "./commands/preview-fit.ts";
 import { resume } from "./commands/resume.ts";
 import { train } from "./commands/train.ts";
@@ -19,6 +20,7 @@ import { processTerminal, type Terminal } from "./terminal.ts";
 
 export const commands: readonly Command[] = [
   generate,
+  plan,
   resume,
   calibrate,
   previewFit,

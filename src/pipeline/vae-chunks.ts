@@ -90,10 +90,8 @@ export class VaeChunks {
 
   /** Sessions of small chunks are kept for the next chunk; those of large ones would keep gigabytes. */
   private poolFor({ shape: [frames, , height, width] }: HostTensor): SegmentPool {
-    const { channels, temporalLevels } = this.config;
-    const scale = this.direction === "encode" ? 1 : 4 ** (channels.length - 1) * 2 ** temporalLevels;
-    const finest = channels[0] * frames * height * width * scale;
-    return finest > LARGE_CHUNK ? this.pools.large : this.pools.small;
+    const isLarge = isLargeChunk(this.config, this.direction, { frames, height, width });
+    return isLarge ? this.pools.large : this.pools.small;
   }
 
   private async segmentsFor(
@@ -114,6 +112,16 @@ export class VaeChunks {
     const build = this.direction === "encode" ? encoderSegments : decoderSegments;
     return build(this.config, { ...call, block });
   }
+}
+
+/** Whether a chunk of frames of such a size is so large that its segments have an arena each, for one run. */
+export function isLargeChunk(
+  { channels, temporalLevels }: VaeConfig,
+  direction: "encode" | "decode",
+  { frames, height, width }: { readonly frames: number; readonly height: number; readonly width: number },
+): boolean {
+  const scale = direction === "encode" ? 1 : 4 ** (channels.length - 1) * 2 ** temporalLevels;
+  return channels[0] * frames * height * width * scale > LARGE_CHUNK;
 }
 
 /** Shapes of every parameter of the whole VAE, by checkpoint key. */

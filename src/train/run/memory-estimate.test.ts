@@ -1,7 +1,7 @@
 /** @file Tests of the closed forms against what the gradients' own graphs hold, and of what to change when it is too much. */
 import { expect, test } from "vitest";
+import { heldBytes } from "../../../test/helpers/held-bytes.ts";
 import { gradients } from "../../autodiff/grad.ts";
-import { stageMemory } from "../../cli/inspect-memory.ts";
 import { simplify } from "../../graph/rewrite.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
@@ -28,8 +28,7 @@ function heldBy(loss: Tensor, params: ReadonlyMap<string, Tensor>): number {
   const found = gradients(loss, [...params.values()]);
   const named = Object.fromEntries(found.map((gradient, i) => [`gradient/${i}`, gradient]));
   const outputs = simplify({ loss, ...named });
-  const { activations } = stageMemory([{ name: "training", inputs: {}, outputs, params }], 0, () => true);
-  return activations - found.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+  return heldBytes(outputs) - found.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
 }
 
 test.each([

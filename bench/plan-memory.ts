@@ -1,0 +1,140 @@
+/** @file Compares planned memory with what runs of the command line take: JSON rows with planned, measured and ratio. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { scheduler, t5Xxl, transformer2b, vae } from "../src/cli/bench/official-configs.ts";
+import { withRandomCheckpoint } from "../src/cli/bench/random-checkpoint.ts";
+
+const cli = fileURLToPath(new URL("../bin/cogvideox.mjs", import.meta.url));
+const fixtures = fileURLToPath(new URL("../test/fixtures/checkpoints/", import.meta.url));
+
+/** A checkpoint in the official layout and of medium width: small enough for a minute, large enough to be seen. */
+const medium = {
+  transformer: { ...transformer2b, num_attention_heads: 12, num_layers: 4, text_embed_dim: 1024 },
+  text_encoder: { ...t5Xxl, vocab_size: 2048, d_model: 1024, d_ff: 2816, num_layers: 4, num_heads: 16 },
+  vae: { ...vae, block_out_channels: [64, 64, 128, 128] },
+};
+
+type Run = { readonly name: string; readonly model: string; readonly options: readonly string[] };
+
+/** Names on the command line choose among these. */
+function runsOf(folder: string): Run[] {
+  const clip = (width: number, height: number, frames: number) => [
+    ...["--width", String(width), "--height", String(height), "--frames", String(frames)],
+  ];
+  return [
+    { name: "tiny", model: join(fixtures, "t2v-rope"), options: [] },
+    { name: "small", model: folder, options: clip(160, 96, 9) },
+    { name: "long", model: folder, options: clip(160, 96, 33) },
+    { name: "wide", model: folder, options: clip(320, 192, 9) },
+    { name: "wide-long", model: folder, options: clip(320, 192, 17) },
+    { name: "wide-unguided", model: folder, options: [...clip(320, 192, 9), "--guidance", "1"] },
+    { name: "small-int8", model: folder, options: [...clip(160, 96, 9), "--precision", "int8"] },
+    { name: "small-w8", model: folder, options: [...clip(160, 96, 9), "--precision", "w8"] },
+    { name: "tiled", model: folder, options: [...clip(480, 256, 9), "--tiling"] },
+    { name: "large", model: folder, options: clip(480, 256, 9) },
+  ];
+}
+
+/** The event that ends each stage. */
+const ends: Readonly<Record<string, string>> = {
+  plan: "start",
+  encoded: "text",
+  step: "denoise",
+  done: "decode",
+};
+
+const context = {
+  terminal: { say() {}, print() {}, emit() {}, progress() {} },
+  signal: new AbortController().signal,
+  cleanups: new Set<() => Promise<void>>(),
+};
+
+await withRandomCheckpoint(medium, context, async (folder) => {
+  await copyFile(join(fixtures, "t2v-rope/model_index.json"), join(folder, "model_index.json"));
+  await writeFile(join(folder, "scheduler/scheduler_config.json"), JSON.stringify(scheduler));
+  await copyTokenizer(folder);
+  const names = process.argv.slice(2);
+  const out = await mkdtemp(join(tmpdir(), "cogvideox-plan-"));
+  try {
+    for (const run of runsOf(folder))
+      if (names.length === 0 || names.includes(run.name)) console.log(JSON.stringify(await rowOf(run, out)));
+  } finally {
+    await rm(out, { recursive: true, force: true });
+  }
+});
+
+async function copyTokenizer(folder: string): Promise<void> {
+  await mkdir(join(folder, "tokenizer"), { recursive: true });
+  for (const name of ["spiece.model", "tokenizer_config.json"])
+    await copyFile(join(fixtures, "t2v-rope/tokenizer", name), join(folder, "tokenizer", name));
+}
+
+type Plan = {
+  readonly memory: number;
+  readonly seconds: number;
+  readonly stages: readonly { readonly stage: string; readonly memory: number }[];
+};
+
+/** One run in a process of its own, whose anonymous memory is looked at from outside; quantised weights are made before. */
+async function rowOf({ name, model, options }: Run, out: string) {
+  const args = ["generate", "a b", "--model", model, "--steps", "2", "--seed", "1", ...options, "--json"];
+  const output = join(out, `${name}.mp4`);
+  if (options.includes("--precision")) await watched([...args, "--steps", "1", "-o", output]);
+  const { plan, peaks, seconds } = await watched([...args, "-o", output]);
+  const planned = Object.fromEntries(plan.stages.map(({ stage, memory }) => [stage, mebibytes(memory)]));
+  const measured = mebibytes(Math.max(...Object.values(peaks)));
+  return {
+    name,
+    options: options.join(" "),
+    planned: mebibytes(plan.memory),
+    measured,
+    ratio: Number((mebibytes(plan.memory) / measured).toFixed(2)),
+    stages: {
+      planned,
+      measured: Object.fromEntries(Object.entries(peaks).map(([stage, bytes]) => [stage, mebibytes(bytes)])),
+    },
+    plannedSeconds: Number(plan.seconds.toFixed(1)),
+    seconds: Number(seconds.toFixed(1)),
+  };
+}
+
+async function watched(args: readonly string[]) {
+  const child = spawn(process.execPath, [cli, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  const peaks: Record<string, number> = {};
+  let highest = 0;
+  let plan: Plan | undefined;
+  const look = async () => {
+    highest = Math.max(highest, await anonymousOf(child));
+  };
+  const timer = setInterval(look, 5);
+  let rest = "";
+  let seconds = 0;
+  child.stdout.on("data", (chunk: Buffer) => {
+    const lines = (rest + chunk.toString()).split("\n");
+    rest = lines.pop()!;
+    for (const event of lines.map((line) => JSON.parse(line))) {
+      if (event.event === "plan") plan = event;
+      if (event.event === "done") seconds = event.seconds;
+      const stage = ends[event.event];
+      if (stage === undefined) continue;
+      peaks[stage] = Math.max(peaks[stage] ?? 0, highest);
+      highest = 0;
+    }
+  });
+  const status = await new Promise((resolve) => child.on("close", resolve));
+  clearInterval(timer);
+  if (status !== 0 || plan === undefined) throw new Error(`cogvideox ${args.join(" ")} ended with ${status}`);
+  return { plan, peaks, seconds };
+}
+
+async function anonymousOf({ pid }: ChildProcess): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+  return 1024 * Number(/^RssAnon:\s+(\d+) kB/m.exec(status)?.[1] ?? 0);
+}
+
+function mebibytes(bytes: number): number {
+  return Math.round(bytes / 2 ** 20);
+}

@@ -1,0 +1,132 @@
+/** @file What encoding and decoding take: chunk by chunk, with what every chunk leaves for the next, and tile by tile. */
+import { sizeOf } from "../../graph/shape.ts";
+import { chunkLengths, DECODE_CHUNK, decodedFrames, ENCODE_CHUNK } from "../../models/vae/chunks.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
+import { decoderSegments } from "../../models/vae/decoder.ts";
+import { encoderSegments } from "../../models/vae/encoder.ts";
+import { CACHE_PREFIX, type ChunkCall, cacheInputs } from "../../models/vae/pass.ts";
+import { needsTiles, type Tiling, tileStarts, tilingFor } from "../../models/vae/tiling.ts";
+import { noWork, segmentWork, sumOfWork, timesWork, type Work } from "../../runtime/segment-work.ts";
+import { isLargeChunk } from "../vae-chunks.ts";
+import { isNarrowIn, type PlannedModel } from "./models.ts";
+import { inArena, inHeap, type StagePlan, storedBytes, uncollected } from "./stage-plan.ts";
+
+/** A clip on its way through the VAE: frames and sides in pixels to encode, in latents to decode. */
+export type VaeRequest = {
+  readonly direction: "encode" | "decode";
+  readonly frames: number;
+  readonly height: number;
+  readonly width: number;
+  readonly tiling: boolean;
+};
+
+/** How a clip is cut. */
+export type VaeCuts = {
+  /** Frames of each chunk; the first may be longer. */
+  readonly chunks: readonly number[];
+  /** Tiles of a frame, 1 without tiling. */
+  readonly tiles: number;
+  /** Sides of the largest tile. */
+  readonly height: number;
+  readonly width: number;
+};
+
+/** How the VAE will cut a clip. @throws ConfigError for a VAE whose tiles do not work out */
+export function cutsOf(config: VaeConfig, request: VaeRequest): VaeCuts {
+  const { direction, frames, height, width } = request;
+  const chunks = chunkLengths(frames, direction === "encode" ? ENCODE_CHUNK : DECODE_CHUNK);
+  const tiling: Tiling | null = request.tiling ? tilingFor(config, direction) : null;
+  if (tiling === null || !needsTiles({ height, width }, tiling)) return { chunks, tiles: 1, height, width };
+  const tiles = tileStarts(height, tiling.height).length * tileStarts(width, tiling.width).length;
+  return {
+    chunks,
+    tiles,
+    height: Math.min(height, tiling.height.size),
+    width: Math.min(width, tiling.width.size),
+  };
+}
+
+/** Channels per block on processors with wide vectors, see runtime/conv-block.ts. */
+const BLOCK = 16;
+
+/** The encoder or the decoder over a whole clip. */
+export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): StagePlan {
+  const { config, weights } = model;
+  const { chunks, tiles, height, width } = cutsOf(config, request);
+  const { direction } = request;
+  const build = direction === "encode" ? encoderSegments : decoderSegments;
+  const block = config.channels.every((channels) => channels % BLOCK === 0) ? BLOCK : 1;
+  const plans = new Map<string, ChunkPlan>();
+  const planOf = (i: number): ChunkPlan => {
+    const place = { frames: chunks[i], continues: i > 0, keeps: i < chunks.length - 1 };
+    const key = Object.values(place).join();
+    const known = plans.get(key) ?? chunkPlan(model, build, { ...place, height, width, block }, direction);
+    plans.set(key, known);
+    return known;
+  };
+  let peak = 0;
+  let work: Work = noWork;
+  for (const [i] of chunks.entries()) {
+    const { own, kept, work: once } = planOf(i);
+    peak = Math.max(peak, own + (tiles - 1) * kept);
+    work = sumOfWork([work, timesWork(once, tiles)]);
+  }
+  const largest = { frames: chunks[0], height, width, continues: false, keeps: false, block };
+  return {
+    stage: direction,
+    memory: peak + onHost(config, request, chunks[0]),
+    mapped: weights === null ? storedBytes(build(config, largest)) : weights.totalBytes,
+    work,
+  };
+}
+
+type ChunkPlan = {
+  /** The most while the chunk is worked on, with the caches of this clip or tile. */
+  readonly own: number;
+  /** Caches that are there between two chunks. */
+  readonly kept: number;
+  readonly work: Work;
+};
+
+function chunkPlan(
+  model: PlannedModel<VaeConfig>,
+  build: typeof decoderSegments,
+  call: ChunkCall,
+  direction: "encode" | "decode",
+): ChunkPlan {
+  const isNarrow = isNarrowIn(model);
+  const segments = build(model.config, call);
+  const isLarge = isLargeChunk(model.config, direction, call);
+  const before = segments.map((segment) => floats([...cacheInputs(segment).values()]));
+  let caches = sum(before);
+  let groups = 0;
+  let passed = 0;
+  let own = 0;
+  for (const [i, segment] of segments.entries()) {
+    const taken = isLarge ? inArena(segment, isNarrow) : inHeap(segment, isNarrow);
+    own = Math.max(own, caches + groups + taken + uncollected(passed));
+    const outputs = Object.entries(segment.outputs);
+    const left = floats(outputs.filter(([name]) => name.startsWith(CACHE_PREFIX)).map(([, x]) => x.shape));
+    passed += groups + before[i];
+    caches += left - before[i];
+    groups = floats(outputs.map(([, x]) => x.shape)) - left;
+  }
+  const work = sumOfWork(segments.map((segment) => segmentWork(segment, isNarrow)));
+  return { own, kept: Math.max(caches, sum(before)), work };
+}
+
+/** Pixels on the host: all of a clip that is encoded; of one that is decoded, a chunk as it comes, and as it is written. */
+function onHost(config: VaeConfig, { direction, frames, height, width, tiling }: VaeRequest, chunk: number) {
+  if (direction === "encode") return 4 * config.inChannels * frames * height * width;
+  const ratio = 2 ** (config.channels.length - 1);
+  const pixels = decodedFrames(chunk, config.temporalLevels) * height * width * ratio ** 2;
+  return 4 * config.outChannels * pixels * (tiling ? 4 : 2);
+}
+
+function floats(shapes: readonly (readonly number[])[]): number {
+  return 4 * sum(shapes.map((shape) => sizeOf(shape)));
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

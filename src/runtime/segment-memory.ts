@@ -1,0 +1,168 @@
+/** @file What a segment takes in memory while it runs, from its graph alone; nothing runs and nothing is read. */
+import { dtypes } from "../graph/dtype.ts";
+import type { Segment } from "../graph/segment.ts";
+import { sizeOf } from "../graph/shape.ts";
+import { attrsOf, type Tensor, toposort } from "../graph/tensor.ts";
+import { ModelArena } from "./model-arena.ts";
+
+/** Bytes of one segment. Everything is float32 where it is computed, whatever it is stored in. */
+export type SegmentMemory = {
+  /** What is fed. */
+  readonly inputs: number;
+  /** What comes out. */
+  readonly outputs: number;
+  /** The most that is alive at one time beside the inputs: results, widened weights, and what operators work with. */
+  readonly live: number;
+  /** What an arena of its own takes for that, with the room it wastes. */
+  readonly arena: number;
+};
+
+/** How a parameter is stored, by checkpoint key; `narrow` ones are widened to float32 before they are used. */
+export type IsNarrow = (key: string) => boolean;
+
+/**
+ * A piece of memory: what a node makes, or a parameter once it is widened. It needs others, of which it shares the
+ * memory of one, or takes its own with something extra while it is made.
+ */
+type Piece = {
+  readonly needs: Piece[];
+  readonly bytes: number;
+  /** Beside the result while the operator runs. */
+  readonly extra: number;
+  readonly shares: Piece | null;
+  readonly isInput: boolean;
+};
+
+/** The memory of a segment when nodes run in the engine's order and results go after their last use. */
+export function segmentMemory({ outputs }: Segment, isNarrow: IsNarrow): SegmentMemory {
+  const results = piecesOf(Object.values(outputs), isNarrow);
+  const order = engineOrder(results);
+  const inputs = order.filter(({ isInput }) => isInput);
+  const [live, arena] = peaksOf(order, new Set(results));
+  return { inputs: bytesOfAll(inputs), outputs: bytesOfAll(results), live, arena };
+}
+
+/** The pieces of every output of a graph. */
+function piecesOf(outputs: readonly Tensor[], isNarrow: IsNarrow): Piece[] {
+  const pieces = new Map<Tensor, Piece>();
+  let latest: Piece | null = null;
+  const pieceOf = (node: Tensor): Piece => {
+    const known = pieces.get(node);
+    if (known) return known;
+    // A parameter, by its first user: it is widened no sooner than what was lowered before that is there.
+    const isWidened = isNarrow(attrsOf(node, "Param").key) && node.dtype === "f32";
+    const piece = plainPiece(latest === null ? [] : [latest], isWidened ? byteSize(node) : 0);
+    pieces.set(node, piece);
+    return piece;
+  };
+  for (const node of toposort(outputs)) {
+    if (node.op === "Param") continue;
+    const needs = node.inputs.filter((x) => !isReadInPlace(node, x, isNarrow)).map(pieceOf);
+    const piece = { ...plainPiece(needs, byteSize(node)), extra: workspace(node, isNarrow) };
+    const isView = node.op === "Reshape" || node.op === "After";
+    const made = {
+      ...piece,
+      shares: isView ? needs[0] : null,
+      isInput: node.op === "Input",
+      bytes: isView || node.op === "Constant" ? 0 : piece.bytes,
+    };
+    pieces.set(node, made);
+    latest = made;
+  }
+  // Results are copied into tensors of their own at the end.
+  return outputs.map((node) => plainPiece([pieceOf(node)], byteSize(node)));
+}
+
+function plainPiece(needs: Piece[], bytes: number): Piece {
+  return { needs, bytes, extra: 0, shares: null, isInput: false };
+}
+
+/** A table that rows are gathered from is never widened as a whole, nor is a matrix that goes in pieces. */
+function isReadInPlace(node: Tensor, x: Tensor, isNarrow: IsNarrow): boolean {
+  if (x.op !== "Param") return false;
+  return node.op === "Gather" || (node.op === "Linear" && x === node.inputs[1] && isStreamed(node, isNarrow));
+}
+
+/** Few rows against a large narrow matrix go in pieces of it, as in graph/lower.ts. */
+const STREAM = { maxRows: 1024, pieceElements: 1 << 21, minElements: 1 << 22 } as const;
+
+function isStreamed({ inputs: [x, weight] }: Tensor, isNarrow: IsNarrow): boolean {
+  return (
+    weight.op === "Param" &&
+    isNarrow(attrsOf(weight, "Param").key) &&
+    sizeOf(weight.shape) >= STREAM.minElements &&
+    sizeOf(x.shape) / x.dim(-1) <= STREAM.maxRows
+  );
+}
+
+/** What an operator takes beside its operands and its result. */
+function workspace(node: Tensor, isNarrow: IsNarrow): number {
+  if (node.op === "Linear" && isStreamed(node, isNarrow)) return 4 * STREAM.pieceElements + byteSize(node); // a piece of the matrix; the results before they are joined
+  if (node.op !== "Attention") return 0;
+  const [q, k, v, bias] = node.inputs;
+  const heads = attrsOf(node, "Attention").heads;
+  // Queries, keys and values head by head; with a bias all scores at once, and results head by head.
+  const scores = 4 * node.dim(0) * heads * q.dim(1) * k.dim(1);
+  return byteSize(q) + byteSize(k) + byteSize(v) + (bias === undefined ? 0 : scores + byteSize(node));
+}
+
+function byteSize({ shape, dtype }: Tensor): number {
+  return dtypes[dtype].bytes * sizeOf(shape);
+}
+
+function bytesOfAll(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/**
+ * The order in which the engine computes: from the last result backwards, and of what something needs, what stands last
+ * in the graph first.
+ */
+function engineOrder(results: readonly Piece[]): Piece[] {
+  const places = new Map<Piece, number>();
+  const number = (piece: Piece): void => {
+    if (places.has(piece)) return;
+    for (const need of piece.needs) number(need);
+    places.set(piece, places.size);
+  };
+  for (const piece of results) number(piece);
+  const order: Piece[] = [];
+  const seen = new Set<Piece>();
+  const visit = (piece: Piece): void => {
+    if (seen.has(piece)) return;
+    seen.add(piece);
+    for (const need of [...piece.needs].sort((a, b) => places.get(b)! - places.get(a)!)) visit(need);
+    order.push(piece);
+  };
+  for (const piece of results.toReversed()) visit(piece);
+  return order;
+}
+
+/** The highest sum of bytes when pieces are made in order and go after their last use, and what an arena takes for them. */
+function peaksOf(order: readonly Piece[], kept: ReadonlySet<Piece>): [live: number, arena: number] {
+  const lastUse = new Map<Piece, number>();
+  for (const [i, { needs }] of order.entries()) for (const need of needs) lastUse.set(ownerOf(need), i);
+  for (const piece of kept) lastUse.set(ownerOf(piece), order.length);
+  const arena = new ModelArena();
+  const places = new Map<Piece, number>();
+  let [live, peak] = [0, 0];
+  for (const [i, piece] of order.entries()) {
+    if (piece.isInput) continue;
+    live += piece.bytes;
+    peak = Math.max(peak, live + piece.extra);
+    if (piece.bytes > 0) places.set(piece, arena.take(piece.bytes));
+    if (piece.extra > 0) arena.give(arena.take(piece.extra));
+    for (const owner of new Set(piece.needs.map(ownerOf))) {
+      const place = places.get(owner);
+      if (place === undefined || lastUse.get(owner) !== i) continue;
+      live -= owner.bytes;
+      arena.give(place);
+    }
+  }
+  return [peak, arena.touched];
+}
+
+/** The piece whose memory another one shares: reshaping and waiting make no copy. */
+function ownerOf(piece: Piece): Piece {
+  return piece.shares === null ? piece : ownerOf(piece.shares);
+}
