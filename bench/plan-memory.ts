@@ -1,10 +1,10 @@
 /** @file Compares planned memory with what runs of the command line take: JSON rows with planned, measured and ratio. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { scheduler, t5Xxl, transformer2b, vae } from "../src/cli/bench/official-configs.ts";
+import { t5Xxl, transformer2b, vae } from "../src/cli/bench/official-configs.ts";
 import { withRandomCheckpoint } from "../src/cli/bench/random-checkpoint.ts";
 
 const cli = fileURLToPath(new URL("../bin/cogvideox.mjs", import.meta.url));
@@ -14,27 +14,27 @@ const fixtures = fileURLToPath(new URL("../test/fixtures/checkpoints/", import.m
 const medium = {
   transformer: { ...transformer2b, num_attention_heads: 12, num_layers: 4, text_embed_dim: 1024 },
   text_encoder: { ...t5Xxl, vocab_size: 2048, d_model: 1024, d_ff: 2816, num_layers: 4, num_heads: 16 },
-  vae: { ...vae, block_out_channels: [64, 64, 128, 128] },
+  vae: { ...vae, block_out_channels: [64, 64, 128, 128], sample_height: 192, sample_width: 320 },
 };
 
 type Run = { readonly name: string; readonly model: string; readonly options: readonly string[] };
 
-/** Names on the command line choose among these. */
-function runsOf(folder: string): Run[] {
+/** Names on the command line choose among these; the transformer of `quantized` is stored in bytes. */
+function runsOf(folder: string, quantized: string): Run[] {
   const clip = (width: number, height: number, frames: number) => [
     ...["--width", String(width), "--height", String(height), "--frames", String(frames)],
   ];
+  const tiny = (name: string) => join(fixtures, name);
   return [
-    { name: "tiny", model: join(fixtures, "t2v-rope"), options: [] },
+    { name: "tiny", model: tiny("t2v-rope"), options: [] },
+    { name: "tiny-large", model: tiny("t2v-rope"), options: clip(256, 192, 9) },
+    { name: "tiny-1.5", model: tiny("t2v-patch-t"), options: [] },
     { name: "small", model: folder, options: clip(160, 96, 9) },
+    { name: "small-int8", model: quantized, options: clip(160, 96, 9) },
+    { name: "small-unguided", model: folder, options: [...clip(160, 96, 9), "--guidance", "1"] },
     { name: "long", model: folder, options: clip(160, 96, 33) },
     { name: "wide", model: folder, options: clip(320, 192, 9) },
-    { name: "wide-long", model: folder, options: clip(320, 192, 17) },
-    { name: "wide-unguided", model: folder, options: [...clip(320, 192, 9), "--guidance", "1"] },
-    { name: "small-int8", model: folder, options: [...clip(160, 96, 9), "--precision", "int8"] },
-    { name: "small-w8", model: folder, options: [...clip(160, 96, 9), "--precision", "w8"] },
-    { name: "tiled", model: folder, options: [...clip(480, 256, 9), "--tiling"] },
-    { name: "large", model: folder, options: clip(480, 256, 9) },
+    { name: "wide-tiled", model: folder, options: [...clip(320, 192, 9), "--tiling"] },
   ];
 }
 
@@ -53,18 +53,30 @@ const context = {
 };
 
 await withRandomCheckpoint(medium, context, async (folder) => {
-  await copyFile(join(fixtures, "t2v-rope/model_index.json"), join(folder, "model_index.json"));
-  await writeFile(join(folder, "scheduler/scheduler_config.json"), JSON.stringify(scheduler));
   await copyTokenizer(folder);
-  const names = process.argv.slice(2);
   const out = await mkdtemp(join(tmpdir(), "cogvideox-plan-"));
   try {
-    for (const run of runsOf(folder))
-      if (names.length === 0 || names.includes(run.name)) console.log(JSON.stringify(await rowOf(run, out)));
+    const quantized = join(out, "int8");
+    const names = process.argv.slice(2);
+    const runs = runsOf(folder, quantized).filter(({ name }) => names.length === 0 || names.includes(name));
+    if (runs.some(({ model }) => model === quantized)) await quantize(folder, quantized);
+    for (const run of runs) console.log(JSON.stringify(await rowOf(run, out)));
   } finally {
     await rm(out, { recursive: true, force: true });
   }
 });
+
+/** The same checkpoint with a transformer whose weights are bytes. */
+async function quantize(folder: string, target: string): Promise<void> {
+  await cp(folder, target, { recursive: true });
+  await rm(join(target, "transformer"), { recursive: true });
+  const folders = [join(folder, "transformer"), join(target, "transformer")];
+  const child = spawn(process.execPath, [cli, "convert", ...folders, "--quantize", "int8"], {
+    stdio: "inherit",
+  });
+  const status = await new Promise((resolve) => child.on("close", resolve));
+  if (status !== 0) throw new Error(`cogvideox convert ended with ${status}`);
+}
 
 async function copyTokenizer(folder: string): Promise<void> {
   await mkdir(join(folder, "tokenizer"), { recursive: true });
@@ -78,11 +90,10 @@ type Plan = {
   readonly stages: readonly { readonly stage: string; readonly memory: number }[];
 };
 
-/** One run in a process of its own, whose anonymous memory is looked at from outside; quantised weights are made before. */
+/** One run in a process of its own, whose anonymous memory is looked at from outside. */
 async function rowOf({ name, model, options }: Run, out: string) {
   const args = ["generate", "a b", "--model", model, "--steps", "2", "--seed", "1", ...options, "--json"];
   const output = join(out, `${name}.mp4`);
-  if (options.includes("--precision")) await watched([...args, "--steps", "1", "-o", output]);
   const { plan, peaks, seconds } = await watched([...args, "-o", output]);
   const planned = Object.fromEntries(plan.stages.map(({ stage, memory }) => [stage, mebibytes(memory)]));
   const measured = mebibytes(Math.max(...Object.values(peaks)));

@@ -4,7 +4,7 @@ import type { Segment } from "../graph/segment.ts";
 import { parseT5Config, type T5Config } from "../models/t5/config.ts";
 import { t5Segments } from "../models/t5/encoder.ts";
 import { parseTransformerConfig, type TransformerConfig } from "../models/transformer/config.ts";
-import { positionsFor } from "../models/transformer/positions/positions.ts";
+import { addedKind } from "../models/transformer/positions/positions.ts";
 import { quantizeTransformer } from "../models/transformer/quantized.ts";
 import { type TransformerSegments, transformerSegments } from "../models/transformer/transformer.ts";
 import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
@@ -98,7 +98,7 @@ function traceTransformer(model: PlannedModel<TransformerConfig>): TracedCompone
   const size = clipSize(config);
   const textLength = config.maxTextLength;
   const latents = latentSize(config, size);
-  const added = positionsFor(config, latents, textLength).added.kind;
+  const added = addedKind(config, latents);
   const segments = transformerSegments(config, { batch: BATCH, ...latents, textLength, added });
   const precision = plannedPrecision(model, undefined);
   const quantized = quantizeTransformer(segments, plannedFormats(model, precision));

@@ -38,8 +38,13 @@ export function segmentMemory({ outputs }: Segment, isNarrow: IsNarrow): Segment
   const results = piecesOf(Object.values(outputs), isNarrow);
   const order = engineOrder(results);
   const inputs = order.filter(({ isInput }) => isInput);
-  const [live, arena] = peaksOf(order, new Set(results));
-  return { inputs: bytesOfAll(inputs), outputs: bytesOfAll(results), live, arena };
+  const kept = new Set(results);
+  return {
+    inputs: bytesOfAll(inputs),
+    outputs: bytesOfAll(results),
+    live: peakOf(order, kept),
+    arena: arenaOf(order, kept),
+  };
 }
 
 /** The pieces of every output of a graph. */
@@ -138,28 +143,45 @@ function engineOrder(results: readonly Piece[]): Piece[] {
   return order;
 }
 
-/** The highest sum of bytes when pieces are made in order and go after their last use, and what an arena takes for them. */
-function peaksOf(order: readonly Piece[], kept: ReadonlySet<Piece>): [live: number, arena: number] {
+/** What happens to a piece of memory: it is taken, or given back. */
+type Step = { readonly piece: Piece; readonly isTaken: boolean };
+
+/** Pieces are made in order, and given back after their last use. */
+function* stepsOf(order: readonly Piece[], kept: ReadonlySet<Piece>): Generator<Step> {
   const lastUse = new Map<Piece, number>();
   for (const [i, { needs }] of order.entries()) for (const need of needs) lastUse.set(ownerOf(need), i);
   for (const piece of kept) lastUse.set(ownerOf(piece), order.length);
+  for (const [i, piece] of order.entries()) {
+    if (!piece.isInput && piece.bytes > 0) yield { piece, isTaken: true };
+    for (const owner of new Set(piece.needs.map(ownerOf)))
+      if (!owner.isInput && owner.bytes > 0 && lastUse.get(owner) === i)
+        yield { piece: owner, isTaken: false };
+  }
+}
+
+/** The highest sum of bytes alive at once. */
+function peakOf(order: readonly Piece[], kept: ReadonlySet<Piece>): number {
+  let [live, peak] = [0, 0];
+  for (const { piece, isTaken } of stepsOf(order, kept)) {
+    live += isTaken ? piece.bytes : -piece.bytes;
+    if (isTaken) peak = Math.max(peak, live + piece.extra);
+  }
+  return peak;
+}
+
+/** The bytes that all of it touches where it is taken from an arena. */
+function arenaOf(order: readonly Piece[], kept: ReadonlySet<Piece>): number {
   const arena = new ModelArena();
   const places = new Map<Piece, number>();
-  let [live, peak] = [0, 0];
-  for (const [i, piece] of order.entries()) {
-    if (piece.isInput) continue;
-    live += piece.bytes;
-    peak = Math.max(peak, live + piece.extra);
-    if (piece.bytes > 0) places.set(piece, arena.take(piece.bytes));
-    if (piece.extra > 0) arena.give(arena.take(piece.extra));
-    for (const owner of new Set(piece.needs.map(ownerOf))) {
-      const place = places.get(owner);
-      if (place === undefined || lastUse.get(owner) !== i) continue;
-      live -= owner.bytes;
-      arena.give(place);
+  for (const { piece, isTaken } of stepsOf(order, kept)) {
+    if (!isTaken) {
+      arena.give(places.get(piece)!);
+      continue;
     }
+    places.set(piece, arena.take(piece.bytes));
+    if (piece.extra > 0) arena.give(arena.take(piece.extra));
   }
-  return [peak, arena.touched];
+  return arena.touched;
 }
 
 /** The piece whose memory another one shares: reshaping and waiting make no copy. */

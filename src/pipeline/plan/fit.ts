@@ -5,7 +5,7 @@ import type { PlannedModels } from "./models.ts";
 import { heaviestStage, type PlanRequest, planRun, type RunPlan } from "./run-plan.ts";
 
 /** Anonymous memory of the process with its engine, before any work: measured, see docs/planning.md. */
-export const PROCESS_AT_REST = 130 << 20;
+export const PROCESS_AT_REST = 150 << 20;
 
 /** Bytes that a run takes at its highest. */
 export function memoryOf(plan: RunPlan): number {

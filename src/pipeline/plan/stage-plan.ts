@@ -5,7 +5,7 @@ import type { T5Config } from "../../models/t5/config.ts";
 import { t5Segments } from "../../models/t5/encoder.ts";
 import type { TransformerConfig } from "../../models/transformer/config.ts";
 import type { LatentSize } from "../../models/transformer/grid.ts";
-import { positionsFor } from "../../models/transformer/positions/positions.ts";
+import { addedKind } from "../../models/transformer/positions/positions.ts";
 import { quantizeTransformer } from "../../models/transformer/quantized.ts";
 import { transformerSegments } from "../../models/transformer/transformer.ts";
 import { segmentMemory } from "../../runtime/segment-memory.ts";
@@ -31,12 +31,12 @@ const SESSION = 1 << 20;
 const UNCOLLECTED = 64 << 20;
 
 /**
- * What a heap that freed blocks stay in takes for each byte alive: measured, see docs/planning.md. Blocks of many sizes
- * come and go, and holes are seldom of the size that is asked for next.
+ * What a heap that freed blocks stay in takes for each byte that is alive: blocks of many sizes come and go, and holes are
+ * seldom of the size that is asked for next. Measured, see docs/planning.md.
  */
-const HEAP_WASTE = 1.5;
+const HEAP_WASTE = 2;
 
-/** What a segment takes beyond its inputs, in a heap shared with other segments. Results are copied once. */
+/** What a segment takes beyond its inputs, in a heap shared with others that are like it. Results are copied once. */
 export function inHeap(segment: Segment, isNarrow: (key: string) => boolean): number {
   const { live, outputs } = segmentMemory(segment, isNarrow);
   return HEAP_WASTE * live + outputs;
@@ -59,18 +59,19 @@ export function uncollected(made: number): number {
 
 /** The text encoder, once over all texts: layer after layer, each in an arena of its own. */
 export function textPlan(textEncoder: PlannedModel<T5Config>, texts: number, length: number): StagePlan {
-  const { embed, layers, norm } = t5Segments(textEncoder.config, texts, length);
+  const { config, weights } = textEncoder;
+  // All layers are alike.
+  const { embed, layers, norm } = t5Segments({ ...config, layers: 1 }, texts, length);
   const isNarrow = isNarrowIn(textEncoder);
-  const distinct = [embed, ...layers.slice(0, 1), norm];
-  const peaks = distinct.map((segment) => inputBytes(segment) + inArena(segment, isNarrow));
-  const passed = layers.length * inputBytes(norm);
+  const [layer] = layers;
+  const peaks = [embed, layer, norm].map((segment) => inputBytes(segment) + inArena(segment, isNarrow));
   return {
     stage: "text",
-    memory: Math.max(...peaks) + uncollected(passed),
-    mapped: mappedBytes(textEncoder, [embed, ...layers, norm]),
+    memory: Math.max(...peaks) + uncollected(config.layers * inputBytes(norm)),
+    mapped: weights?.totalBytes ?? storedBytes([embed, norm]) + config.layers * storedBytes([layer]),
     work: sumOfWork([
       ...[embed, norm].map((segment) => segmentWork(segment, isNarrow)),
-      timesWork(segmentWork(layers[0], isNarrow), layers.length),
+      timesWork(segmentWork(layer, isNarrow), config.layers),
     ]),
   };
 }
@@ -90,7 +91,7 @@ export function evaluationPlan(
 ): StagePlan {
   const { config } = transformer;
   const textLength = config.maxTextLength;
-  const added = positionsFor(config, latents, textLength).added.kind;
+  const added = addedKind(config, latents);
   // All blocks are alike.
   const plain = transformerSegments({ ...config, layers: 1 }, { batch: rows, ...latents, textLength, added });
   const { embed, blocks, head } = quantizeTransformer(plain, plannedFormats(transformer, precision));
@@ -117,10 +118,6 @@ function reorderedBytes({ params }: Segment): number {
   return [...params.values()]
     .filter(({ dtype }) => dtype === "i8" || dtype === "u8")
     .reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-}
-
-function mappedBytes({ weights }: PlannedModel<unknown>, segments: readonly Segment[]): number {
-  return weights?.totalBytes ?? storedBytes(segments);
 }
 
 /** Weights as the released checkpoints store them, or as they are quantised. */

@@ -5,11 +5,12 @@ import type { VaeConfig } from "../../models/vae/config.ts";
 import { decoderSegments } from "../../models/vae/decoder.ts";
 import { encoderSegments } from "../../models/vae/encoder.ts";
 import { CACHE_PREFIX, type ChunkCall, cacheInputs } from "../../models/vae/pass.ts";
-import { needsTiles, type Tiling, tileStarts, tilingFor } from "../../models/vae/tiling.ts";
+import { needsTiles, type TileAxis, type Tiling, tileStarts, tilingFor } from "../../models/vae/tiling.ts";
+import { segmentMemory } from "../../runtime/segment-memory.ts";
 import { noWork, segmentWork, sumOfWork, timesWork, type Work } from "../../runtime/segment-work.ts";
 import { isLargeChunk } from "../vae-chunks.ts";
 import { isNarrowIn, type PlannedModel } from "./models.ts";
-import { inArena, inHeap, type StagePlan, storedBytes, uncollected } from "./stage-plan.ts";
+import { inArena, type StagePlan, storedBytes, uncollected } from "./stage-plan.ts";
 
 /** A clip on its way through the VAE: frames and sides in pixels to encode, in latents to decode. */
 export type VaeRequest = {
@@ -26,6 +27,8 @@ export type VaeCuts = {
   readonly chunks: readonly number[];
   /** Tiles of a frame, 1 without tiling. */
   readonly tiles: number;
+  /** Their area in units of the largest: those at the right and at the bottom are cut off. */
+  readonly area: number;
   /** Sides of the largest tile. */
   readonly height: number;
   readonly width: number;
@@ -36,14 +39,21 @@ export function cutsOf(config: VaeConfig, request: VaeRequest): VaeCuts {
   const { direction, frames, height, width } = request;
   const chunks = chunkLengths(frames, direction === "encode" ? ENCODE_CHUNK : DECODE_CHUNK);
   const tiling: Tiling | null = request.tiling ? tilingFor(config, direction) : null;
-  if (tiling === null || !needsTiles({ height, width }, tiling)) return { chunks, tiles: 1, height, width };
-  const tiles = tileStarts(height, tiling.height).length * tileStarts(width, tiling.width).length;
+  if (tiling === null || !needsTiles({ height, width }, tiling))
+    return { chunks, tiles: 1, area: 1, height, width };
+  const rows = tileSides(height, tiling.height);
+  const columns = tileSides(width, tiling.width);
   return {
     chunks,
-    tiles,
-    height: Math.min(height, tiling.height.size),
-    width: Math.min(width, tiling.width.size),
+    tiles: rows.length * columns.length,
+    area: (sum(rows) * sum(columns)) / (rows[0] * columns[0]),
+    height: rows[0],
+    width: columns[0],
   };
+}
+
+function tileSides(length: number, axis: TileAxis): number[] {
+  return tileStarts(length, axis).map((start) => Math.min(axis.size, length - start));
 }
 
 /** Channels per block on processors with wide vectors, see runtime/conv-block.ts. */
@@ -52,7 +62,7 @@ const BLOCK = 16;
 /** The encoder or the decoder over a whole clip. */
 export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): StagePlan {
   const { config, weights } = model;
-  const { chunks, tiles, height, width } = cutsOf(config, request);
+  const { chunks, area, height, width } = cutsOf(config, request);
   const { direction } = request;
   const build = direction === "encode" ? encoderSegments : decoderSegments;
   const block = config.channels.every((channels) => channels % BLOCK === 0) ? BLOCK : 1;
@@ -68,8 +78,8 @@ export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): St
   let work: Work = noWork;
   for (const [i] of chunks.entries()) {
     const { own, kept, work: once } = planOf(i);
-    peak = Math.max(peak, own + (tiles - 1) * kept);
-    work = sumOfWork([work, timesWork(once, tiles)]);
+    peak = Math.max(peak, own + (area - 1) * kept);
+    work = sumOfWork([work, timesWork(once, area)]);
   }
   const largest = { frames: chunks[0], height, width, continues: false, keeps: false, block };
   return {
@@ -79,6 +89,12 @@ export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): St
     work,
   };
 }
+
+/**
+ * What the heap takes for each byte that is alive in any of the levels of a small chunk, whose sessions share it: levels
+ * have blocks of other sizes than those before, which fit into few of the holes. Measured, see docs/planning.md.
+ */
+const HEAP_OF_LEVELS = 2.45;
 
 type ChunkPlan = {
   /** The most while the chunk is worked on, with the caches of this clip or tile. */
@@ -102,9 +118,13 @@ function chunkPlan(
   let groups = 0;
   let passed = 0;
   let own = 0;
+  let heap = 0;
   for (const [i, segment] of segments.entries()) {
-    const taken = isLarge ? inArena(segment, isNarrow) : inHeap(segment, isNarrow);
-    own = Math.max(own, caches + groups + taken + uncollected(passed));
+    if (isLarge) own = Math.max(own, caches + groups + inArena(segment, isNarrow) + uncollected(passed));
+    else {
+      heap += HEAP_OF_LEVELS * segmentMemory(segment, isNarrow).live;
+      own = Math.max(own, caches + groups + heap);
+    }
     const outputs = Object.entries(segment.outputs);
     const left = floats(outputs.filter(([name]) => name.startsWith(CACHE_PREFIX)).map(([, x]) => x.shape));
     passed += groups + before[i];
@@ -115,12 +135,18 @@ function chunkPlan(
   return { own, kept: Math.max(caches, sum(before)), work };
 }
 
+/** What a video file is written with: libraries, and the frames that an encoder looks ahead to. */
+const WRITER = 20 << 20;
+const WRITER_PER_PIXEL = 60 * 1.5;
+
 /** Pixels on the host: all of a clip that is encoded; of one that is decoded, a chunk as it comes, and as it is written. */
 function onHost(config: VaeConfig, { direction, frames, height, width, tiling }: VaeRequest, chunk: number) {
   if (direction === "encode") return 4 * config.inChannels * frames * height * width;
   const ratio = 2 ** (config.channels.length - 1);
-  const pixels = decodedFrames(chunk, config.temporalLevels) * height * width * ratio ** 2;
-  return 4 * config.outChannels * pixels * (tiling ? 4 : 2);
+  const plane = height * width * ratio ** 2;
+  const pixels = decodedFrames(chunk, config.temporalLevels) * plane;
+  const writer = WRITER + WRITER_PER_PIXEL * plane;
+  return writer + 4 * config.outChannels * pixels * (tiling ? 4 : 2);
 }
 
 function floats(shapes: readonly (readonly number[])[]): number {

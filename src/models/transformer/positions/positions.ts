@@ -43,17 +43,27 @@ export function positionsFor(
   };
 }
 
+/**
+ * The kind of positions that are added to the tokens of latents of `size`, without making any.
+ * @throws ConfigError when the model cannot place tokens of this size
+ */
+export function addedKind(config: TransformerConfig, size: LatentSize): Positions["added"]["kind"] {
+  if (config.rotary) requireTable(config, gridOf(config, size));
+  if (config.rotary && !config.learnedPositions) return "none";
+  if (!config.learnedPositions) return "rows";
+  requireTrainedSize(config, size);
+  return size.frames === trainedFrames(config) ? "learned" : "rows";
+}
+
 function addedPositions(config: TransformerConfig, size: LatentSize, textLength: number): Positions["added"] {
-  if (config.rotary && !config.learnedPositions) return { kind: "none" };
+  const kind = addedKind(config, size);
+  if (kind === "none") return { kind };
   requireTextLength(config, textLength);
-  if (config.learnedPositions) {
-    requireTrainedSize(config, size);
-    if (size.frames === trainedFrames(config)) return { kind: "learned" };
-  }
+  if (kind === "learned") return { kind };
   // The reference ignores temporal patches here and takes one token per latent frame.
   const grid = gridOf({ ...config, patchT: null }, size);
   const scale = { spatial: config.spatialScale, temporal: config.temporalScale };
-  return { kind: "rows", rows: sincosRows(grid, textLength, config.width, scale) };
+  return { kind, rows: sincosRows(grid, textLength, config.width, scale) };
 }
 
 /** Latent frames of the clips a checkpoint was made for. */
@@ -74,17 +84,24 @@ function rotaryFor(config: TransformerConfig, grid: Grid, textLength: number, ri
  * @throws ConfigError when the grid is larger than the model's table
  */
 export function rotaryCoordinates(config: TransformerConfig, grid: Grid): Coordinates {
-  const base = {
-    height: Math.floor(config.sampleHeight / config.patch),
-    width: Math.floor(config.sampleWidth / config.patch),
-  };
-  if (config.patchT === null) return linspaceCoordinates(grid, centredCrop(grid, base));
-  if (grid.height > base.height || grid.width > base.width)
-    throw new ConfigError(
-      `a grid of ${grid.width}x${grid.height} tokens is larger than the model's table of ${base.width}x${base.height}; ` +
-        `at most ${base.width * 16}x${base.height * 16} pixels fit`,
-    );
+  if (config.patchT === null) return linspaceCoordinates(grid, centredCrop(grid, trainedGrid(config)));
+  requireTable(config, grid);
   return countingCoordinates(grid);
+}
+
+/** Tokens across the pictures that a checkpoint was made for. */
+function trainedGrid({ sampleHeight, sampleWidth, patch }: TransformerConfig): Omit<Grid, "frames"> {
+  return { height: Math.floor(sampleHeight / patch), width: Math.floor(sampleWidth / patch) };
+}
+
+/** Models with temporal patches look positions up in a table, which ends. */
+function requireTable(config: TransformerConfig, grid: Grid): void {
+  const base = trainedGrid(config);
+  if (config.patchT === null || (grid.height <= base.height && grid.width <= base.width)) return;
+  throw new ConfigError(
+    `a grid of ${grid.width}x${grid.height} tokens is larger than the model's table of ${base.width}x${base.height}; ` +
+      `at most ${base.width * 16}x${base.height * 16} pixels fit`,
+  );
 }
 
 function requireTextLength({ maxTextLength }: TransformerConfig, textLength: number): void {
