@@ -107,13 +107,15 @@ function reasonsOf(fitting: Fitting, room: number): string[] {
   const { options, tiling } = request;
   const tiles =
     cuts.tiles === 1 ? "whole frames" : `${cuts.tiles} tiles of ${cuts.width}x${cuts.height} latents`;
-  const why = !tiling
-    ? "they fit"
-    : fitting.fits && fitting.choseTiling
-      ? "whole frames do not fit into memory"
-      : "--tiling was given";
+  const why = tiling
+    ? fitting.fits && fitting.choseTiling
+      ? ", because whole frames do not fit into memory"
+      : ", because --tiling was given"
+    : fitting.fits
+      ? ", because they fit"
+      : "";
   return [
-    `decoded as ${tiles}, because ${why}; in ${count(cuts.chunks.length, "chunk")}, which the reference gives`,
+    `decoded as ${tiles}${why}; in ${count(cuts.chunks.length, "chunk")}, which the reference gives`,
     `precision ${precision}, ${request.precision === undefined ? "as the weights are stored" : "as asked for"}`,
     options.cache === undefined
       ? "no feature cache, because none was asked for"

@@ -4,7 +4,7 @@ import { attention } from "../graph/functions.ts";
 import { type Segment, traceSegment } from "../graph/segment.ts";
 import { linear } from "../nn/layers.ts";
 import { Scope } from "../nn/scope.ts";
-import { segmentMemory } from "./segment-memory.ts";
+import { arenaOf, segmentMemory } from "./segment-memory.ts";
 
 /** Two linear layers of 4 x 4 on 8 rows: every result takes 8 * 4 * 4 bytes. */
 const segment = traceSegment("two layers", { x: [8, 4] }, ({ x }) => {
@@ -44,7 +44,8 @@ test("counts the copies that attention works with", () => {
 });
 
 test("takes at least what is alive in an arena, and at most what would lie side by side", () => {
-  const { live, arena } = segmentMemory(segment, () => true);
+  const { live } = segmentMemory(segment, () => true);
+  const arena = arenaOf(segment, () => true);
   expect(arena).toBeGreaterThanOrEqual(live);
   expect(arena).toBeLessThanOrEqual(3 * ROWS + 2 * MATRIX);
 });

@@ -13,8 +13,6 @@ export type SegmentMemory = {
   readonly outputs: number;
   /** The most that is alive at one time beside the inputs: results, widened weights, and what operators work with. */
   readonly live: number;
-  /** What an arena of its own takes for that, with the room it wastes. */
-  readonly arena: number;
 };
 
 /** How a parameter is stored, by checkpoint key; `narrow` ones are widened to float32 before they are used. */
@@ -25,7 +23,9 @@ export type IsNarrow = (key: string) => boolean;
  * memory of one, or takes its own with something extra while it is made.
  */
 type Piece = {
-  readonly needs: Piece[];
+  /** Among all pieces of the graph. */
+  readonly place: number;
+  readonly needs: readonly Piece[];
   readonly bytes: number;
   /** Beside the result while the operator runs. */
   readonly extra: number;
@@ -37,19 +37,41 @@ type Piece = {
 export function segmentMemory({ outputs }: Segment, isNarrow: IsNarrow): SegmentMemory {
   const results = piecesOf(Object.values(outputs), isNarrow);
   const order = engineOrder(results);
-  const inputs = order.filter(({ isInput }) => isInput);
-  const kept = new Set(results);
   return {
-    inputs: bytesOfAll(inputs),
+    inputs: bytesOfAll(order.filter(({ isInput }) => isInput)),
     outputs: bytesOfAll(results),
-    live: peakOf(order, kept),
-    arena: arenaOf(order, kept),
+    live: peakOf(order, new Set(results)),
   };
+}
+
+/** Bytes that an arena of its own touches for what a segment has alive, with the room that it wastes. */
+export function arenaOf({ outputs }: Segment, isNarrow: IsNarrow): number {
+  const results = piecesOf(Object.values(outputs), isNarrow);
+  const arena = new ModelArena();
+  const places = new Map<Piece, number>();
+  for (const { piece, isTaken } of stepsOf(engineOrder(results), new Set(results))) {
+    if (!isTaken) {
+      arena.give(places.get(piece)!);
+      continue;
+    }
+    places.set(piece, arena.take(piece.bytes));
+    if (piece.extra > 0) arena.give(arena.take(piece.extra));
+  }
+  return arena.touched;
 }
 
 /** The pieces of every output of a graph. */
 function piecesOf(outputs: readonly Tensor[], isNarrow: IsNarrow): Piece[] {
   const pieces = new Map<Tensor, Piece>();
+  let count = 0;
+  const plainPiece = (needs: readonly Piece[], bytes: number): Piece => ({
+    place: count++,
+    needs,
+    bytes,
+    extra: 0,
+    shares: null,
+    isInput: false,
+  });
   let latest: Piece | null = null;
   const pieceOf = (node: Tensor): Piece => {
     const known = pieces.get(node);
@@ -76,10 +98,6 @@ function piecesOf(outputs: readonly Tensor[], isNarrow: IsNarrow): Piece[] {
   }
   // Results are copied into tensors of their own at the end.
   return outputs.map((node) => plainPiece([pieceOf(node)], byteSize(node)));
-}
-
-function plainPiece(needs: Piece[], bytes: number): Piece {
-  return { needs, bytes, extra: 0, shares: null, isInput: false };
 }
 
 /** A table that rows are gathered from is never widened as a whole, nor is a matrix that goes in pieces. */
@@ -124,22 +142,18 @@ function bytesOfAll(pieces: readonly Piece[]): number {
  * in the graph first.
  */
 function engineOrder(results: readonly Piece[]): Piece[] {
-  const places = new Map<Piece, number>();
-  const number = (piece: Piece): void => {
-    if (places.has(piece)) return;
-    for (const need of piece.needs) number(need);
-    places.set(piece, places.size);
-  };
-  for (const piece of results) number(piece);
   const order: Piece[] = [];
   const seen = new Set<Piece>();
-  const visit = (piece: Piece): void => {
-    if (seen.has(piece)) return;
+  const stack = results.map((piece) => ({ piece, isReady: false }));
+  for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
+    const { piece, isReady } = top;
+    if (isReady) order.push(piece);
+    if (isReady || seen.has(piece)) continue;
     seen.add(piece);
-    for (const need of [...piece.needs].sort((a, b) => places.get(b)! - places.get(a)!)) visit(need);
-    order.push(piece);
-  };
-  for (const piece of results.toReversed()) visit(piece);
+    stack.push({ piece, isReady: true });
+    const waiting = piece.needs.filter((need) => !seen.has(need)).sort((a, b) => a.place - b.place);
+    stack.push(...waiting.map((need) => ({ piece: need, isReady: false })));
+  }
   return order;
 }
 
@@ -169,22 +183,9 @@ function peakOf(order: readonly Piece[], kept: ReadonlySet<Piece>): number {
   return peak;
 }
 
-/** The bytes that all of it touches where it is taken from an arena. */
-function arenaOf(order: readonly Piece[], kept: ReadonlySet<Piece>): number {
-  const arena = new ModelArena();
-  const places = new Map<Piece, number>();
-  for (const { piece, isTaken } of stepsOf(order, kept)) {
-    if (!isTaken) {
-      arena.give(places.get(piece)!);
-      continue;
-    }
-    places.set(piece, arena.take(piece.bytes));
-    if (piece.extra > 0) arena.give(arena.take(piece.extra));
-  }
-  return arena.touched;
-}
-
 /** The piece whose memory another one shares: reshaping and waiting make no copy. */
 function ownerOf(piece: Piece): Piece {
-  return piece.shares === null ? piece : ownerOf(piece.shares);
+  let owner = piece;
+  while (owner.shares !== null) owner = owner.shares;
+  return owner;
 }

@@ -94,7 +94,7 @@ test.each([
   writeFileSync(image, await canvas.toFormat(format as "jpeg").toBuffer());
   const ended = await generate("i2v-learned", ["--image", image]);
   expect(ended).toMatchObject({ status: 0 });
-  expect(jsonLines(ended)[0]).toEqual({
+  expect(jsonLines(ended)[1]).toEqual({
     event: "source",
     what: "image",
     width,
@@ -118,7 +118,7 @@ describe("video to video", () => {
     ]);
     expect(ended).toMatchObject({ status: 0 });
     const events = jsonLines(ended);
-    expect(events[0]).toMatchObject({ event: "source", frames: used, fit: "crop" });
+    expect(events[1]).toMatchObject({ event: "source", frames: used, fit: "crop" });
     expect(events.filter(({ event }) => event === "step")).toHaveLength(1);
     expect(events.findLast(({ event }) => event === "frames")).toMatchObject({ total: used });
   });

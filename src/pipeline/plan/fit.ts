@@ -36,6 +36,9 @@ export function fitRun(
   const tiled = request.tiling ? null : fits({ ...request, tiling: true });
   if (tiled !== null && mayTile) return { fits: true, plan: tiled, choseTiling: true };
   if (tiled !== null) return { fits: false, plan, nearest: tiled };
+  // Texts are as long for every clip.
+  const text = plan.stages.find(({ stage }) => stage === "text")?.memory ?? 0;
+  if (PROCESS_AT_REST + text > room) return { fits: false, plan, nearest: null };
   for (const size of smallerSizes(models, request.size))
     for (const tiling of request.tiling ? [true] : [false, true]) {
       const nearest = fits({ ...request, size, tiling });
@@ -60,11 +63,11 @@ function* smallerSizes({ transformer: { config } }: PlannedModels, size: ClipSiz
   const fewer: number[] = [];
   for (let frames = size.frames - step; frames >= step + 1; frames -= step) fewer.push(frames);
   // Every length would be planned; a few are near enough.
-  const lengths = fewer.filter((_, i) => i % Math.ceil(fewer.length / 4) === 0);
+  const lengths = fewer.filter((_, i) => i % Math.ceil(fewer.length / 3) === 0);
   for (const frames of lengths) yield { ...size, frames };
   const unit = 8 * config.patch;
   const scaled = (side: number, share: number) => Math.max(unit, Math.floor((side * share) / unit) * unit);
-  for (const share of [3 / 4, 1 / 2, 1 / 3, 1 / 4]) {
+  for (const share of [3 / 4, 1 / 2, 1 / 4]) {
     const picture = { width: scaled(size.width, share), height: scaled(size.height, share) };
     if (picture.width === size.width && picture.height === size.height) continue;
     yield { ...size, ...picture };

@@ -8,7 +8,7 @@ import type { LatentSize } from "../../models/transformer/grid.ts";
 import { addedKind } from "../../models/transformer/positions/positions.ts";
 import { quantizeTransformer } from "../../models/transformer/quantized.ts";
 import { transformerSegments } from "../../models/transformer/transformer.ts";
-import { segmentMemory } from "../../runtime/segment-memory.ts";
+import { arenaOf, segmentMemory } from "../../runtime/segment-memory.ts";
 import { segmentWork, sumOfWork, timesWork, type Work } from "../../runtime/segment-work.ts";
 import type { Stage } from "../events.ts";
 import type { Precision } from "../precision.ts";
@@ -44,8 +44,7 @@ export function inHeap(segment: Segment, isNarrow: (key: string) => boolean): nu
 
 /** What a segment takes beyond its inputs, in an arena of its own that is let go after the run. */
 export function inArena(segment: Segment, isNarrow: (key: string) => boolean): number {
-  const { arena, outputs } = segmentMemory(segment, isNarrow);
-  return arena + outputs;
+  return arenaOf(segment, isNarrow) + segmentMemory(segment, isNarrow).outputs;
 }
 
 export function inputBytes({ inputs }: Segment): number {

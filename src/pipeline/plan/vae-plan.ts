@@ -29,6 +29,8 @@ export type VaeCuts = {
   readonly tiles: number;
   /** Their area in units of the largest: those at the right and at the bottom are cut off. */
   readonly area: number;
+  /** The area of one tile of every shape, in the same units. */
+  readonly shapes: number;
   /** Sides of the largest tile. */
   readonly height: number;
   readonly width: number;
@@ -40,13 +42,14 @@ export function cutsOf(config: VaeConfig, request: VaeRequest): VaeCuts {
   const chunks = chunkLengths(frames, direction === "encode" ? ENCODE_CHUNK : DECODE_CHUNK);
   const tiling: Tiling | null = request.tiling ? tilingFor(config, direction) : null;
   if (tiling === null || !needsTiles({ height, width }, tiling))
-    return { chunks, tiles: 1, area: 1, height, width };
+    return { chunks, tiles: 1, area: 1, shapes: 1, height, width };
   const rows = tileSides(height, tiling.height);
   const columns = tileSides(width, tiling.width);
   return {
     chunks,
     tiles: rows.length * columns.length,
     area: (sum(rows) * sum(columns)) / (rows[0] * columns[0]),
+    shapes: (sum([...new Set(rows)]) * sum([...new Set(columns)])) / (rows[0] * columns[0]),
     height: rows[0],
     width: columns[0],
   };
@@ -62,7 +65,7 @@ const BLOCK = 16;
 /** The encoder or the decoder over a whole clip. */
 export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): StagePlan {
   const { config, weights } = model;
-  const { chunks, area, height, width } = cutsOf(config, request);
+  const { chunks, area, shapes, height, width } = cutsOf(config, request);
   const { direction } = request;
   const build = direction === "encode" ? encoderSegments : decoderSegments;
   const block = config.channels.every((channels) => channels % BLOCK === 0) ? BLOCK : 1;
@@ -77,8 +80,8 @@ export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): St
   let peak = 0;
   let work: Work = noWork;
   for (const [i] of chunks.entries()) {
-    const { own, kept, work: once } = planOf(i);
-    peak = Math.max(peak, own + (area - 1) * kept);
+    const { own, kept, alive, work: once } = planOf(i);
+    peak = Math.max(peak, own + (area - 1) * kept + (shapes - 1) * alive);
     work = sumOfWork([work, timesWork(once, area)]);
   }
   const largest = { frames: chunks[0], height, width, continues: false, keeps: false, block };
@@ -94,13 +97,15 @@ export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): St
  * What the heap takes for each byte that is alive in any of the levels of a small chunk, whose sessions share it: levels
  * have blocks of other sizes than those before, which fit into few of the holes. Measured, see docs/planning.md.
  */
-const HEAP_OF_LEVELS = 2.45;
+const HEAP_OF_LEVELS = 2.6;
 
 type ChunkPlan = {
   /** The most while the chunk is worked on, with the caches of this clip or tile. */
   readonly own: number;
   /** Caches that are there between two chunks. */
   readonly kept: number;
+  /** What is alive in all levels of a small chunk: tiles of other shapes find no holes of their sizes in the heap. */
+  readonly alive: number;
   readonly work: Work;
 };
 
@@ -118,12 +123,12 @@ function chunkPlan(
   let groups = 0;
   let passed = 0;
   let own = 0;
-  let heap = 0;
+  let alive = 0;
   for (const [i, segment] of segments.entries()) {
     if (isLarge) own = Math.max(own, caches + groups + inArena(segment, isNarrow) + uncollected(passed));
     else {
-      heap += HEAP_OF_LEVELS * segmentMemory(segment, isNarrow).live;
-      own = Math.max(own, caches + groups + heap);
+      alive += segmentMemory(segment, isNarrow).live;
+      own = Math.max(own, caches + groups + HEAP_OF_LEVELS * alive);
     }
     const outputs = Object.entries(segment.outputs);
     const left = floats(outputs.filter(([name]) => name.startsWith(CACHE_PREFIX)).map(([, x]) => x.shape));
@@ -132,7 +137,7 @@ function chunkPlan(
     groups = floats(outputs.map(([, x]) => x.shape)) - left;
   }
   const work = sumOfWork(segments.map((segment) => segmentWork(segment, isNarrow)));
-  return { own, kept: Math.max(caches, sum(before)), work };
+  return { own, kept: Math.max(caches, sum(before)), alive, work };
 }
 
 /** What a video file is written with: libraries, and the frames that an encoder looks ahead to. */
