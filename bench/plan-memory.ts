@@ -47,7 +47,7 @@ const ends: Readonly<Record<string, string>> = {
 };
 
 const context = {
-  terminal: { say() {}, print() {}, emit() {}, progress() {} },
+  terminal: { isJson: false, say() {}, print() {}, emit() {}, progress() {} },
   signal: new AbortController().signal,
   cleanups: new Set<() => Promise<void>>(),
 };
