@@ -35,6 +35,11 @@ function runsOf(folder: string, quantized: string): Run[] {
     { name: "long", model: folder, options: clip(160, 96, 33) },
     { name: "wide", model: folder, options: clip(320, 192, 9) },
     { name: "wide-tiled", model: folder, options: [...clip(320, 192, 9), "--tiling"] },
+    // The constants of the plan were not fitted to those that follow.
+    { name: "new-sines", model: tiny("t2v-sincos"), options: clip(192, 128, 17) },
+    { name: "new-tiled", model: folder, options: [...clip(192, 128, 9), "--tiling"] },
+    { name: "new-large", model: tiny("t2v-rope"), options: clip(352, 288, 9) },
+    { name: "new-medium", model: folder, options: clip(224, 128, 9) },
   ];
 }
 

@@ -1,7 +1,7 @@
 /** @file Makes the clips of a job one after the other, and saves how far it is where asked for. */
 import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, ShapeError, WeightsError } from "../errors.ts";
 import { formatOf } from "../media/formats.ts";
 import { STDOUT } from "../media/fragments.ts";
 import { clipsOf, readPrompts } from "../pipeline/batch.ts";
@@ -133,7 +133,13 @@ async function fittingJob(
   resumed: RunFolder | null,
 ): Promise<Job> {
   if (!isPlanned(job.values)) return job;
-  const { fitting, machine } = await planJob(job, model, { mayTile: resumed === null });
+  const planned = await planJob(job, model, { mayTile: resumed === null }).catch((error: Error) => {
+    // What has no plan is no run either, and the run says why with more to go by.
+    if ([ConfigError, ShapeError, WeightsError].some((kind) => error instanceof kind)) return null;
+    throw error;
+  });
+  if (planned === null) return job;
+  const { fitting, machine } = planned;
   if (!fitting.fits) throw new ConfigError(refusal(fitting, machine.room));
   terminal.say(shortLine(fitting, machine));
   terminal.emit(planEvent(fitting, machine));
