@@ -43,7 +43,7 @@ test("the help of a command shows its usage and its options", () => {
     Usage: cogvideox forward MODEL [options]
 
     Options:
-          --model DIR|ID                    checkpoint folder, or a model on the hub: owner/name or owner/name@revision
+          --model DIR|ID                    checkpoint folder, or owner/name[@revision] on the hub (nano, which comes along)
           --inputs FILE                     safetensors file with the model's inputs
       -o, --output FILE                     safetensors file to write
           --prompt TEXT                     text-encoder: a prompt instead of input_ids

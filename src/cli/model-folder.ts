@@ -14,8 +14,7 @@ import { duration, type Terminal } from "./terminal.ts";
 export const modelOption = {
   kind: "text",
   value: "DIR|ID",
-  about:
-    "checkpoint folder, or a model on the hub, owner/name or owner/name@revision (nano, which comes along)",
+  about: "checkpoint folder, or owner/name[@revision] on the hub (nano, which comes along)",
 } as const;
 
 /**

@@ -35,7 +35,7 @@ test.each(cases)("$folder $name generates the reference's latents and frames", a
   const args = ["--model", folder, ...optionsOf(call), option, source, ...files, "--json"];
   const ended = await cogvideox(["generate", ...args]);
   expect(ended).toMatchObject({ status: 0 });
-  expect(jsonLines(ended)[0]).toMatchObject({ event: "source", width: 64, height: 48, fit: null });
+  expect(jsonLines(ended)[1]).toMatchObject({ event: "source", width: 64, height: 48, fit: null });
   report(`${folder} ${name} latents`, await difference(latents, expected, "latents"));
   report(`${folder} ${name} frames`, await difference(frames, expected, "frames"));
 });

@@ -97,7 +97,7 @@ export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): St
  * What the heap takes for each byte that is alive in any of the levels of a small chunk, whose sessions share it: levels
  * have blocks of other sizes than those before, which fit into few of the holes. Measured, see docs/planning.md.
  */
-const HEAP_OF_LEVELS = 2.6;
+const HEAP_OF_LEVELS = 2.85;
 
 type ChunkPlan = {
   /** The most while the chunk is worked on, with the caches of this clip or tile. */
