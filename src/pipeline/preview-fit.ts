@@ -1,18 +1,17 @@
 /** @file Fits the preview map of a checkpoint's VAE, once: it is kept in the user's cache. */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { basename, join } from "node:path";
+import { stat } from "node:fs/promises";
+import { basename } from "node:path";
 import { z } from "zod";
 import { createRng, drawNormals } from "../diffusion/noise.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import { parseJson } from "../weights/json.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { SPATIAL_RATIO } from "./clip-size.ts";
 import { encodePixels, scaledBy } from "./encode.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { fitLatentRgb, type LatentRgb } from "./preview.ts";
 import type { RunHooks } from "./run-hooks.ts";
+import { keep, readKept } from "./user-cache.ts";
 import { VideoDecoder } from "./video-decoder.ts";
 
 const stored = z.object({
@@ -28,19 +27,12 @@ const PATCHES = 64;
 
 /** The preview map of a checkpoint: from the cache, or fitted now, which takes a decode of a small picture. */
 export async function previewMap(pipeline: Pipeline, hooks: RunHooks = {}): Promise<LatentRgb> {
-  const file = join(cacheFolder(), `preview-${await keyOf(pipeline.checkpoint)}.json`);
-  const known = await readMap(file, pipeline.checkpoint.vae.config.latentChannels);
-  if (known) return known;
+  const name = `preview-${await keyOf(pipeline.checkpoint)}.json`;
+  const { latentChannels } = pipeline.checkpoint.vae.config;
+  const known = await readKept(name, stored);
+  if (known?.weights.every((row) => row.length === latentChannels)) return known;
   const map = await fitPreview(pipeline, hooks);
-  await mkdir(cacheFolder(), { recursive: true });
-  const draft = `${file}.${process.pid}`;
-  try {
-    await writeFile(draft, JSON.stringify(map));
-    await rename(draft, file);
-  } catch (error) {
-    await rm(draft, { force: true });
-    throw error;
-  }
+  await keep(name, map);
   return map;
 }
 
@@ -87,12 +79,6 @@ function pooled({ shape: [frames, channels, height, width], data }: HostTensor):
   return { dtype: "f32", shape: [frames, channels, h, w], data: means };
 }
 
-/** Where small things are kept that can be computed again. */
-export function cacheFolder(): string {
-  const { COGVIDEOX_CACHE, XDG_CACHE_HOME } = process.env;
-  return COGVIDEOX_CACHE ?? join(XDG_CACHE_HOME ?? join(homedir(), ".cache"), "cogvideox");
-}
-
 /** Tells VAEs apart by their configuration and by the names, sizes and times of their files. */
 async function keyOf({ vae: { config, weights } }: Checkpoint): Promise<string> {
   const files = [...new Set(weights.realPaths.values())].sort();
@@ -102,11 +88,4 @@ async function keyOf({ vae: { config, weights } }: Checkpoint): Promise<string> 
     .update(JSON.stringify([config, facts]))
     .digest("hex")
     .slice(0, 32);
-}
-
-async function readMap(file: string, channels: number): Promise<LatentRgb | null> {
-  const bytes = await readFile(file).catch(() => null);
-  const parsed = bytes ? parseJson(bytes) : { problem: "" };
-  const read = stored.safeParse("problem" in parsed ? null : parsed.value);
-  return read.success && read.data.weights.every((row) => row.length === channels) ? read.data : null;
 }

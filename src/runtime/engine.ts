@@ -23,6 +23,14 @@ export type EngineOptions = {
   readonly threads?: number;
 };
 
+/** What an engine of these options computes with. */
+export function engineSettings({
+  device = "cpu",
+  threads = availableParallelism(),
+}: EngineOptions = {}): EngineSettings {
+  return { device, threads };
+}
+
 /** A segment that is ready to run. */
 export type Session = { readonly id: number; readonly label: string; readonly model: OnnxModel };
 
@@ -44,8 +52,8 @@ export class Engine {
   /** Why the thread has ended, once it has. */
   private ended: Error | null = null;
 
-  constructor({ device = "cpu", threads = availableParallelism() }: EngineOptions = {}) {
-    this.settings = { device, threads };
+  constructor(options: EngineOptions = {}) {
+    this.settings = engineSettings(options);
     this.worker = startWorker(this.settings);
     this.worker.on("message", (message: ReplyMessage) => this.settle(message));
     this.worker.on("error", (error) => this.fail(error));
