@@ -25,7 +25,12 @@ const rules: { readonly [O in Op]?: (node: Tensor) => number } = {
 
 /** Multiplications and additions, counted apart, of everything that the outputs need. */
 export function operationsOf(outputs: Iterable<Tensor>): number {
-  return toposort([...outputs]).reduce((sum, node) => sum + (rules[node.op]?.(node) ?? 0), 0);
+  return toposort([...outputs]).reduce((sum, node) => sum + nodeOperations(node), 0);
+}
+
+/** Multiplications and additions of one node; 0 where memory is what it waits for. */
+export function nodeOperations(node: Tensor): number {
+  return rules[node.op]?.(node) ?? 0;
 }
 
 function mapped({ shape, inputs: [x] }: Tensor): number {

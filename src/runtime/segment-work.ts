@@ -1,4 +1,5 @@
 /** @file How much a segment has to compute, from its graph alone. */
+import { nodeOperations } from "../graph/operations.ts";
 import type { Segment } from "../graph/segment.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { attrsOf, type Tensor, toposort } from "../graph/tensor.ts";
@@ -39,8 +40,7 @@ export function timesWork(work: Work, factor: number): Work {
 const SHORT_SUM = 32;
 
 function workOf(node: Tensor, isNarrow: IsNarrow): Work {
-  const [x, y] = node.inputs;
-  const operations = (length: number) => 2 * sizeOf(node.shape) * length;
+  const operations = nodeOperations(node);
   switch (node.op) {
     case "Input":
     case "Constant":
@@ -51,18 +51,18 @@ function workOf(node: Tensor, isNarrow: IsNarrow): Work {
       // Two bytes a number are read, and four written and read again.
       return isNarrow(attrsOf(node, "Param").key) ? { ...noWork, moved: 10 * sizeOf(node.shape) } : noWork;
     case "Linear":
-      return { ...noWork, products: operations(x.dim(-1)) };
-    case "MatMul": {
-      const length = attrsOf(node, "MatMul").transA ? x.dim(-2) : x.dim(-1);
-      return length < SHORT_SUM ? movedBy(node) : { ...noWork, products: operations(length) };
-    }
+      return { ...noWork, products: operations };
+    case "MatMul":
+      return operations < 2 * SHORT_SUM * sizeOf(node.shape)
+        ? movedBy(node)
+        : { ...noWork, products: operations };
     case "ByteLinear":
     case "BlockLinear":
-      return { ...noWork, byteProducts: operations(x.dim(-1)) };
+      return { ...noWork, byteProducts: operations };
     case "Conv":
-      return { ...noWork, convolutions: operations(sizeOf(y.shape.slice(1))) };
+      return { ...noWork, convolutions: operations };
     case "Attention":
-      return { ...noWork, attention: 2 * operations(y.dim(1)) };
+      return { ...noWork, attention: operations };
     default:
       return movedBy(node);
   }
