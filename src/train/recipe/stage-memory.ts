@@ -2,9 +2,9 @@
 import { ConfigError } from "../../errors.ts";
 import { type Shape, sizeOf } from "../../graph/shape.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
+import { availableMemory } from "../../runtime/memory.ts";
 import { textEncoderParams, transformerParams, vaeParams } from "../new-checkpoint/declared-params.ts";
 import {
-  memoryLeft,
   memoryObstacle,
   type TokenCounts,
   type TrainingSize,
@@ -35,7 +35,7 @@ export async function requireMemory(
   recipe: Recipe,
   planned: PlannedStage,
   place: Place,
-  free = memoryLeft(),
+  free = availableMemory(),
 ): Promise<StageMemory> {
   const size = await stageSize(recipe, planned, place);
   const obstacle = memoryObstacle(size, free);

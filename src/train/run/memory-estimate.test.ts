@@ -10,11 +10,11 @@ import { t5Encode } from "../../models/t5/encoder.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { parseVaeConfig } from "../../models/vae/config.ts";
 import { Scope } from "../../nn/scope.ts";
+import { availableMemory } from "../../runtime/memory.ts";
 import { textToVideoGraph } from "../tasks/text-to-video.ts";
 import { latentShape } from "../vae/codec.ts";
 import { vaeLoss } from "../vae/loss.ts";
 import {
-  memoryLeft,
   memoryObstacle,
   type TrainingSize,
   textActivations,
@@ -162,5 +162,5 @@ test("says when one clip is too much, and when the weights are", () => {
 });
 
 test("knows what is left on this machine", () => {
-  expect(memoryLeft()).toBeGreaterThan(0);
+  expect(availableMemory()).toBeGreaterThan(0);
 });

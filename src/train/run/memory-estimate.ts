@@ -1,8 +1,8 @@
 /** @file What training takes in memory, estimated before it starts, and what to change where it cannot fit. */
-import { freemem } from "node:os";
 import type { T5Config } from "../../models/t5/config.ts";
 import type { TransformerConfig } from "../../models/transformer/config.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
+import { availableMemory } from "../../runtime/memory.ts";
 import { rolesOf } from "../optimiser/update.ts";
 
 /** Everything is trained in float32. */
@@ -141,13 +141,8 @@ export function vaeActivations(
   return FLOAT * (4.5 * encoder + 4.8 * decoder + between + ends);
 }
 
-/** Bytes that this process can still take: what the machine has free, or what its container leaves. */
-export function memoryLeft(): number {
-  return Math.min(process.availableMemory?.() ?? Number.POSITIVE_INFINITY, freemem());
-}
-
 /** Null where a run fits, else a sentence that says what it takes, what there is, and what would fit. */
-export function memoryObstacle(size: TrainingSize, available = memoryLeft()): string | null {
+export function memoryObstacle(size: TrainingSize, available = availableMemory()): string | null {
   const { peak } = trainingMemory(size);
   if (peak <= available) return null;
   const missing = `training takes about ${bytesText(peak)} of memory, and ${bytesText(available)} are free`;
