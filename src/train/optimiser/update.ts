@@ -47,11 +47,11 @@ export function updateGraph(
     const state = { weight: at("weight"), mean: at("mean"), square: at("square") };
     return { key, state, average: at("average"), gradient: gradients[i].mul(factor) };
   });
-  const isMuon = ({ key }: { key: string }) => settings.muon === true && takesMuon(key, shapes.get(key)!);
-  const moved = muon(inputs.filter(isMuon), scalars as Paces, settings.adamW);
-  for (const each of inputs) {
-    const { key, state, average, gradient } = each;
-    const after = isMuon(each) ? moved.shift()! : adamW(state, gradient, scalars as Paces, settings.adamW);
+  const turned = inputs.filter(({ key }) => settings.muon === true && takesMuon(key, shapes.get(key)!));
+  const moved = muon(turned, scalars as Paces, settings.adamW);
+  const byMuon = new Map(turned.map(({ key }, i) => [key, moved[i]]));
+  for (const { key, state, average, gradient } of inputs) {
+    const after = byMuon.get(key) ?? adamW(state, gradient, scalars as Paces, settings.adamW);
     for (const role of ["weight", "mean", "square"] as const) outputs[`${role}/${key}`] = after[role];
     if (settings.average)
       outputs[`average/${key}`] = movingAverage(average, after.weight, scalars.averageDecay);
