@@ -16,6 +16,7 @@ import type { Context } from "./command.ts";
 import { enhancedPrompts, enhancerOf } from "./enhance-options.ts";
 import { engineOptions, type GenerateValues, requestOf } from "./generate-table.ts";
 import { checkedMode, eventsOf } from "./generation-modes.ts";
+import { likeFile } from "./like-option.ts";
 import { requireUnchained } from "./long-video-options.ts";
 import { parseLoras } from "./lora-option.ts";
 import { modelFolder } from "./model-folder.ts";
@@ -27,8 +28,19 @@ import { isPlanned, planJob } from "./run-planning.ts";
 import { readLatents } from "./tensor-files.ts";
 import { duration, Progress, type Terminal } from "./terminal.ts";
 
+/** The job of a call, with what a clip to be like adds to it; refused at once where no checkpoint could do it. @throws ConfigError */
+export async function askedJob(given: GenerateValues, positionals: readonly string[]): Promise<Job> {
+  const { like } = given;
+  const { values, prompts } = like
+    ? await likeFile(like, given, positionals)
+    : { values: given, prompts: positionals };
+  const job = await jobOf(values, prompts);
+  checkJob(job);
+  return job;
+}
+
 /** Prompts and seeds of a call, with a random seed where none is given. @throws ConfigError */
-export async function jobOf(values: GenerateValues, given: readonly string[]): Promise<Job> {
+async function jobOf(values: GenerateValues, given: readonly string[]): Promise<Job> {
   if (values.prompts !== undefined && given.length > 0)
     throw new ConfigError("give prompts as arguments or with --prompts, not both");
   const word = given.length > 1 ? given.find((prompt) => !/\s/.test(prompt.trim())) : undefined;
@@ -60,7 +72,7 @@ function parseSeeds(text: string | undefined): number[] | undefined {
 }
 
 /** Refuses at once what no checkpoint could do. @throws ConfigError */
-export function checkJob({ values, prompts, seeds }: Job): void {
+function checkJob({ values, prompts, seeds }: Job): void {
   engineOptions(values);
   precisionOf(values);
   checkedMode(values, values);

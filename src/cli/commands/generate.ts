@@ -1,8 +1,7 @@
 /** @file `cogvideox generate`: prompts become video files. */
 import { command } from "../command.ts";
-import { checkJob, jobOf, runJob } from "../generate-job.ts";
+import { askedJob, runJob } from "../generate-job.ts";
 import { generateTable } from "../generate-table.ts";
-import { likeFile } from "../like-option.ts";
 
 export const generate = command({
   name: "generate",
@@ -10,13 +9,7 @@ export const generate = command({
   positionals: ["[PROMPT...]"],
   options: generateTable,
   run: async (given, positionals, context) => {
-    const { like } = given;
-    const { values, prompts } = like
-      ? await likeFile(like, given, positionals)
-      : { values: given, prompts: positionals };
     // What can be refused at once is, before gigabytes are downloaded.
-    const job = await jobOf(values, prompts);
-    checkJob(job);
-    await runJob(job, context);
+    await runJob(await askedJob(given, positionals), context);
   },
 });

@@ -4,9 +4,8 @@ import { looksLikeModelId } from "../../hub/model-id.ts";
 import { hubSettings } from "../../hub/settings.ts";
 import { exists } from "../../weights/file.ts";
 import { command } from "../command.ts";
-import { checkJob, jobOf } from "../generate-job.ts";
+import { askedJob } from "../generate-job.ts";
 import { generateTable } from "../generate-table.ts";
-import { likeFile } from "../like-option.ts";
 import { modelFolder } from "../model-folder.ts";
 import { planEvent, planLines } from "../plan-report.ts";
 import { planJob, requirePlanned } from "../run-planning.ts";
@@ -17,12 +16,8 @@ export const plan = command({
   positionals: ["[PROMPT...]"],
   options: generateTable,
   run: async (given, positionals, context) => {
-    const { like } = given;
-    const { values, prompts } = like
-      ? await likeFile(like, given, positionals)
-      : { values: given, prompts: positionals };
-    const job = await jobOf(values, prompts);
-    checkJob(job);
+    const job = await askedJob(given, positionals);
+    const { values } = job;
     requirePlanned(values);
     const { model } = values;
     // What a plan needs is small, so that it downloads nothing.
