@@ -36,6 +36,9 @@ export type Mixture = {
   readonly sigma: Tensor;
 };
 
+/** What each sample of a batch counts in its loss, `[B]`; all ones where it is left out. */
+export type SampleWeights = { readonly weights?: Tensor };
+
 /** A scalar to be differentiated, and what it is the mean of. */
 export type DiffusionLoss = {
   readonly loss: Tensor;
@@ -49,12 +52,21 @@ export type DiffusionLoss = {
  * the prediction, weighted by 1 / sigma². Where temporal patches do not come out even, the first frame of latents and
  * image is repeated; noise and positions are those of the longer clip.
  */
-export function diffusionLoss(p: Scope, x: Mixture & Conditions, config: TransformerConfig): DiffusionLoss {
+export function diffusionLoss(
+  p: Scope,
+  x: Mixture & Conditions & SampleWeights,
+  config: TransformerConfig,
+): DiffusionLoss {
   const mixture = { ...x, latents: padFront(x.latents, config.patchT) };
   const conditions = x.image ? { ...x, image: padFront(x.image, config.patchT) } : x;
   const predicted = predictVelocity(p, noisyLatents(mixture), conditions, config);
   const perSample = velocityError(predicted, mixture);
-  return { loss: perSample.mean([0]), perSample };
+  return { loss: weightedMean(perSample, x.weights), perSample };
+}
+
+/** The mean over a batch of what its samples count, times their losses. */
+export function weightedMean(perSample: Tensor, weights: Tensor | undefined): Tensor {
+  return (weights === undefined ? perSample : perSample.mul(weights)).mean([0]);
 }
 
 /** x_t = signal x0 + sigma noise, `[B, F, C, H, W]`. */

@@ -191,6 +191,8 @@ const transformerStageSchema = z.strictObject({
   imageShare: share.default(0),
   /** Rotary positions of clips that are not of the model's size: as inference has them, counted on, or squeezed into the first stage's. */
   positions: z.enum(["checkpoint", "extrapolate", "interpolate"]).default("checkpoint"),
+  /** What losses count by tenth of the timesteps, from the clean end to the noisy one. */
+  timestepWeights: z.array(z.number().min(0)).length(10).default(Array(10).fill(1)),
   /** Keeps what passes between blocks alone and computes the rest again for gradients: less memory, more time. */
   recompute: z.boolean().default(false),
   /** Packs the batch x accumulate clips of a step into rows of mixed sizes, each of which goes through at once. */

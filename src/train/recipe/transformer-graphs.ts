@@ -26,7 +26,7 @@ import { varied } from "./variants.ts";
 
 /** What the graphs of a stage are made of. */
 export type StageGraphSetting = {
-  readonly stage: Pick<TransformerStageRecipe, "batch" | "pack" | "recompute">;
+  readonly stage: Pick<TransformerStageRecipe, "batch" | "pack" | "recompute" | "timestepWeights">;
   readonly recipe: Pick<Recipe["transformer"], "trainTextEncoder" | "variant" | "lora">;
   readonly config: TransformerConfig;
   readonly textConfig: T5Config;
@@ -123,7 +123,7 @@ async function changed(
 }
 
 function bucketBatch(
-  { schedule, seed }: StageGraphSetting,
+  { schedule, seed, stage }: StageGraphSetting,
   graph: TextToVideoGraph,
   samples: readonly DrawnSample[],
   { step, part }: { readonly step: number; readonly part: number },
@@ -132,13 +132,14 @@ function bucketBatch(
     latents: samples.map(({ latents }) => latents),
     text: samples.map(({ text }) => text),
     timesteps: samples.map(({ timestep }) => timestep),
+    weights: Float32Array.from(samples, ({ timestep }) => timestepWeight(stage, schedule, timestep)),
     noise: { seed, step, part },
   });
   return { graph: graph.graph, feeds };
 }
 
 function rowBatch(
-  { schedule, seed }: StageGraphSetting,
+  { schedule, seed, stage }: StageGraphSetting,
   row: PackedGraph,
   samples: readonly DrawnSample[],
   { step, weights }: { readonly step: number; readonly weights: ReadonlyMap<number, number> },
@@ -147,9 +148,19 @@ function rowBatch(
     const { frames, height, width } = row.layout.segments[i].size;
     const values = sizeOf([frames, row.config.outChannels, height, width]);
     const noise = drawNormals(rngFor(seed, "noise of a sample", step, sample.place), values);
-    return { ...sample, noise, weight: weights.get(sample.place)! };
+    const weight = weights.get(sample.place)! * timestepWeight(stage, schedule, sample.timestep);
+    return { ...sample, noise, weight };
   });
   return { graph: row.graph, feeds: packedRowFeeds(row, schedule, fed) };
+}
+
+/** What a sample counts by how noisy it is. */
+function timestepWeight(
+  { timestepWeights }: Pick<TransformerStageRecipe, "timestepWeights">,
+  { alphaBar }: NoiseSchedule,
+  timestep: number,
+): number {
+  return timestepWeights[Math.floor((timestep * timestepWeights.length) / alphaBar.length)];
 }
 
 /** By place in the step. Losses of rows add up, and a learner takes their mean: each counts as often as there are rows. */

@@ -42,6 +42,7 @@ const feeds = textToVideoFeeds(
     latents: [hashInput([3, 4, 6, 8], 1), hashInput([3, 4, 6, 8], 2)],
     text: [hashInput([5, 12], 3), hashInput([5, 12], 4)],
     timesteps: [999, 400],
+    weights: Float32Array.of(0.5, 1.75),
     noise: { seed: 1, step: 1, part: 0 },
   },
 );
@@ -62,6 +63,8 @@ test("gives the loss, the reports and all gradients of the whole", async () => {
   const { gradients, report } = await loss.differentiate({ feeds, weights: hosted });
   const expected = await gradientsOfWhole([...shapes.keys()]);
   expect(report.loss.data[0]).toBeCloseTo(expected.loss[0], 6);
+  const [noisy, clean] = expected.perSample;
+  expect(report.loss.data[0]).toBeCloseTo((0.5 * noisy + 1.75 * clean) / 2, 6);
   expect([...report.perSample.data]).toBeCloseToArray([...expected.perSample], { atol: 1e-6, rtol: 1e-5 });
   expect([...gradients.keys()].sort()).toEqual([...shapes.keys()].sort());
   expect(await largestError(gradients, expected)).toBeLessThan(1e-5);

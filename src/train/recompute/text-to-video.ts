@@ -9,7 +9,7 @@ import type { TransformerConfig } from "../../models/transformer/config.ts";
 import { gridOf, tokensOf } from "../../models/transformer/grid.ts";
 import { type EmbedInputs, embed, head } from "../../models/transformer/transformer.ts";
 import { Scope } from "../../nn/scope.ts";
-import { type Mixture, noisyLatents, velocityError } from "../diffusion/loss.ts";
+import { type Mixture, noisyLatents, velocityError, weightedMean } from "../diffusion/loss.ts";
 import { paddedSize, padFront } from "../diffusion/temporal-padding.ts";
 import type { LossGraph } from "../learner.ts";
 import { mixtureShapes, PARTS, type TextToVideoCall, type TextToVideoGraph } from "../tasks/text-to-video.ts";
@@ -99,14 +99,15 @@ function blockSegment(config: TransformerConfig, call: TextToVideoCall): Segment
 function errorSegment(config: TransformerConfig, call: TextToVideoCall): Segment {
   const specs = {
     ...mixtureSpecs(config, call),
+    weights: [call.batch],
     video: [call.batch, tokens(config, call), config.width],
     emb: [call.batch, config.timeDim],
   };
-  return traceSegment("head", specs, ({ video, emb, ...inputs }) => {
+  return traceSegment("head", specs, ({ video, emb, weights, ...inputs }) => {
     const p = new Scope();
     const predicted = head(p.at(PARTS.transformer), video, emb, config, paddedSize(call, config.patchT));
     const perSample = velocityError(predicted, mixtureOf(inputs, config));
-    return { outputs: { loss: perSample.mean([0]), perSample }, params: p.declared };
+    return { outputs: { loss: weightedMean(perSample, weights), perSample }, params: p.declared };
   });
 }
 

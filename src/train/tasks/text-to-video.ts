@@ -12,7 +12,7 @@ import type { Positions } from "../../models/transformer/positions/positions.ts"
 import { timestepFeatures } from "../../models/transformer/timestep.ts";
 import { Scope } from "../../nn/scope.ts";
 import type { HostTensor } from "../../runtime/protocol.ts";
-import { type Conditions, diffusionLoss, type Mixture } from "../diffusion/loss.ts";
+import { type Conditions, diffusionLoss, type Mixture, type SampleWeights } from "../diffusion/loss.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { type StagePositions, stagePositions } from "../diffusion/stage-positions.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
@@ -46,11 +46,12 @@ export function textToVideoGraph(
   const p = new Scope();
   const positions = stagePositions(config, paddedSize(call, config.patchT), call.textLength, placement);
   const { latents, noise } = mixtureShapes(config, call);
-  const x: Mixture & Conditions = {
+  const x: Mixture & Conditions & SampleWeights = {
     latents: input("latents", latents),
     noise: input("noise", noise),
     signal: input("signal", [call.batch]),
     sigma: input("sigma", [call.batch]),
+    weights: input("weights", [call.batch]),
     timestep: input("timestep", [call.batch, config.width]),
     text: textInput(p, call, config, textEncoder),
     ...positionInputs(positions, config),
@@ -105,6 +106,8 @@ export type TextToVideoBatch = {
   readonly text: readonly (Int32Array | Float32Array)[];
   /** One timestep per sample, 0 to 999. */
   readonly timesteps: ArrayLike<number>;
+  /** What every sample counts in the mean; all the same where left out. */
+  readonly weights?: Float32Array;
   /** Tells the noise of one batch from that of another. */
   readonly noise: { readonly seed: number; readonly step: number; readonly part: number };
 };
@@ -113,7 +116,7 @@ export type TextToVideoBatch = {
 export function textToVideoFeeds(
   { call, config, positions }: TextToVideoGraph,
   schedule: NoiseSchedule,
-  { latents, text, timesteps, noise: place }: TextToVideoBatch,
+  { latents, text, timesteps, weights, noise: place }: TextToVideoBatch,
 ): Record<string, HostTensor> {
   const { latents: shape, noise } = mixtureShapes(config, call);
   const rng = rngFor(place.seed, "noise", place.step, place.part);
@@ -121,6 +124,7 @@ export function textToVideoFeeds(
     latents: floats(shape, join(latents)),
     noise: floats(noise, drawNormals(rng, sizeOf(noise))),
     ...rateFeeds(timesteps, schedule, config),
+    weights: floats([call.batch], weights ?? new Float32Array(call.batch).fill(1)),
     ...textFeeds(text, config, call.textLength),
     ...positionFeeds(positions, config),
   };
