@@ -5,6 +5,7 @@ import type { Sampler, SamplerState, SamplingPlan } from "../diffusion/sampler.t
 import { addStg, type SpatioTemporalGuidance } from "../diffusion/stg.ts";
 import { ConfigError } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
+import { OFS } from "../models/transformer/timestep.ts";
 import type { Variation } from "../models/transformer/variation.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import { joinChannels, stackSamples } from "./clip-layout.ts";
@@ -128,9 +129,6 @@ async function evaluate(
   };
   return (await denoiser.predict(inputs, hooks)).data as Float32Array;
 }
-
-/** The value that CogVideoX 1.5 image-to-video models take for `ofs`. */
-const OFS = 2;
 
 /** One row of the batch, `[F, C + C', h, w]`. */
 function sampleOf(data: Float32Array, shape: readonly number[], condition?: HostTensor): HostTensor {

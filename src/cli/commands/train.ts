@@ -4,6 +4,7 @@ import { basename, extname, join } from "node:path";
 import { ConfigError } from "../../errors.ts";
 import { planarToRgb } from "../../media/frames.ts";
 import { createVideoWriter } from "../../media/write.ts";
+import { imageToVideo } from "../../pipeline/image-to-video.ts";
 import { loadPipeline } from "../../pipeline/pipeline.ts";
 import { saveVideo } from "../../pipeline/save-video.ts";
 import { textToVideo } from "../../pipeline/text-to-video.ts";
@@ -150,13 +151,15 @@ function showing({ signal }: Context): Showing {
       await writer.finish();
       return file;
     },
-    prompts: async (base, folder, { prompts, steps, guidance, seed }) => {
+    samples: async (base, folder, samples, { steps, guidance, seed }) => {
       const pipeline = await loadPipeline(folder);
       const files: string[] = [];
       try {
-        for (const [i, prompt] of prompts.entries()) {
+        for (const [i, { prompt, image }] of samples.entries()) {
           const file = `${base}-${i + 1}.webp`;
-          await saveVideo(textToVideo(pipeline, { prompt, steps, guidance, seed, signal }), file);
+          const options = { prompt, steps, guidance, seed, signal };
+          const clip = image ? imageToVideo(pipeline, { ...options, image }) : textToVideo(pipeline, options);
+          await saveVideo(clip, file);
           files.push(file);
         }
       } finally {

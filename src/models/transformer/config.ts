@@ -67,6 +67,11 @@ export type TransformerConfig = {
   readonly noisyInpaint?: boolean;
 };
 
+/** Whether a model sees as many channels again beside the noisy latents: those of an image, or of a control video. */
+export function takesImage({ inChannels, outChannels }: TransformerConfig): boolean {
+  return inChannels === 2 * outChannels;
+}
+
 /**
  * Reads a parsed `config.json`; missing fields take the reference's class defaults (those of CogVideoX-2b).
  * @throws ConfigError naming `source`, the field and its value

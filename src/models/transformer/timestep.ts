@@ -1,5 +1,8 @@
 /** @file Sinusoidal features of a timestep. */
 
+/** The value that CogVideoX 1.5 image-to-video models take for `ofs`. */
+export const OFS = 2;
+
 /**
  * `[cos | sin]` features of every value, `[values, width]` float32, with frequencies 10000^(-j / (width/2 - shift)).
  * Computed on the host in float32 steps, because devices differ in the sine of large arguments.

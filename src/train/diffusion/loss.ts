@@ -87,7 +87,7 @@ export function velocityError(predicted: Tensor, x: Mixture): Tensor {
 
 /** The transformer from noisy latents `[B, F, C, H, W]` to the velocity of the same shape. */
 export function predictVelocity(p: Scope, noisy: Tensor, x: Conditions, config: TransformerConfig): Tensor {
-  const latents = x.image ? concat([noisy, x.image], 2) : noisy;
+  const latents = withImage(noisy, x.image);
   const [, frames, , height, width] = latents.shape;
   const { emb, ...embedded } = embed(p, { ...x, latents }, config, addedKind(x, config));
   let streams: Streams = embedded;
@@ -99,6 +99,11 @@ export function predictVelocity(p: Scope, noisy: Tensor, x: Conditions, config: 
 function addedKind({ positions }: Conditions, config: TransformerConfig): "rows" | "learned" | "none" {
   if (positions !== undefined) return "rows";
   return config.learnedPositions ? "learned" : "none";
+}
+
+/** Noisy latents `[B, F, C, H, W]` with the conditioning behind them on the channel axis, where there is any. */
+export function withImage(noisy: Tensor, image: Tensor | undefined): Tensor {
+  return image === undefined ? noisy : concat([noisy, image], 2);
 }
 
 /** `[B]` so that it multiplies `[B, F, C, H, W]`. */

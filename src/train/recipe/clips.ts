@@ -12,6 +12,8 @@ export type ClipSource = {
   readonly count: number;
   /** Pixels `[T, 3, S, S]` in [-1, 1] of a clip at its full length. */
   readonly pixels: (index: number, size: number) => Float32Array | Promise<Float32Array>;
+  /** Pixels `[1, 3, S, S]` of its first frame. */
+  readonly firstFrame: (index: number, size: number) => Float32Array | Promise<Float32Array>;
   /** T */
   readonly frames: number;
   readonly fps: number;
@@ -24,11 +26,14 @@ export type ClipSource = {
 export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): ClipSource {
   const { seed, frames, fps, twoObjects, camera, patterned } = data;
   const scene = (index: number) => drawScene({ seed, index, split: "train", twoObjects, camera, patterned });
+  const rendered = (index: number, size: number, frames: number) =>
+    planar(renderScene(scene(index), { width: size, height: size, frames }), size);
   return {
     count: data.clips,
     frames,
     fps,
-    pixels: (index, size) => planar(renderScene(scene(index), { width: size, height: size, frames }), size),
+    pixels: (index, size) => rendered(index, size, frames),
+    firstFrame: (index, size) => rendered(index, size, 1),
     content: (index) => ({ digest: digestOfFacts({ seed, index, twoObjects, camera, patterned }) }),
     caption: (index) => captionOf(scene(index), { seed, index, length: captionLength(data.captions, index) }),
   };
@@ -46,6 +51,15 @@ export function planar(rgb: Uint8Array, size: number): Float32Array {
     for (let i = 0; i < plane; i++)
       for (let c = 0; c < 3; c++) out[start + c * plane + i] = rgb[start + i * 3 + c] / 127.5 - 1;
   return out;
+}
+
+/** Values `[1, 3, S, S]` around [-1, 1] to bytes `[S, S, 3]`. */
+export function interleaved(pixels: Float32Array): Uint8Array {
+  const plane = pixels.length / 3;
+  return Uint8Array.from(pixels, (_, i) => {
+    const value = pixels[(i % 3) * plane + Math.floor(i / 3)];
+    return Math.round(127.5 * (Math.min(1, Math.max(-1, value)) + 1));
+  });
 }
 
 /** `count` frames from frame `first` on. */

@@ -14,14 +14,16 @@ export async function folderClips(data: Extract<DataRecipe, { kind: "folder" }>)
   const list = await readClipFolder(path);
   requireWhole(list, path);
   const { clips } = list;
+  const read = async (index: number, size: number, frames: number) => {
+    const plan = await planClip(clips[index], { frames, fps, width: size, height: size, pad: true });
+    return planar((await readClip(clips[index], plan)).rgb, size);
+  };
   return {
     count: clips.length,
     frames,
     fps,
-    pixels: async (index, size) => {
-      const plan = await planClip(clips[index], { frames, fps, width: size, height: size, pad: true });
-      return planar((await readClip(clips[index], plan)).rgb, size);
-    },
+    pixels: (index, size) => read(index, size, frames),
+    firstFrame: (index, size) => read(index, size, 1),
     caption: (index) => clips[index].caption,
     content: (index) => ({ file: clips[index].file }),
   };

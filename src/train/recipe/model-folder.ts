@@ -16,6 +16,7 @@ import { openWeights, type WeightSet } from "../../weights/checkpoint.ts";
 import { fileError } from "../../weights/file.ts";
 import { parseJson } from "../../weights/json.ts";
 import { readFloats } from "../../weights/read.ts";
+import { expandInputChannels } from "../diffusion/channel-expansion.ts";
 import { createCheckpoint } from "../new-checkpoint/create-checkpoint.ts";
 import { textEncoderParams, transformerParams, vaeParams } from "../new-checkpoint/declared-params.ts";
 import { type ParamDType, type Params, writeParams } from "../new-checkpoint/params-file.ts";
@@ -30,7 +31,7 @@ export type ModelConfigs = Awaited<ReturnType<typeof readConfigs>>;
  * Makes `folder` the model that the recipe starts from, anew if it is there.
  * @throws ConfigError when the checkpoint to start from is none, or sizes do not fit together
  */
-export async function makeModelFolder(folder: string, { model, data }: Recipe): Promise<void> {
+export async function makeModelFolder(folder: string, { model, data, transformer }: Recipe): Promise<void> {
   await rm(folder, { recursive: true, force: true });
   if (model.from !== undefined) {
     await readConfigs(model.from);
@@ -38,6 +39,20 @@ export async function makeModelFolder(folder: string, { model, data }: Recipe): 
   } else if (model.new !== undefined)
     await createCheckpoint(folder, specOf(model.new, data), { seed: model.new.seed });
   if (model.vaeFrom !== undefined) await takeVae(model.vaeFrom, folder);
+  if (transformer.image !== undefined) await takeImages(folder);
+}
+
+/** Gives a text-to-video model the channels of an image, which it does not look at before it is trained. */
+async function takeImages(folder: string): Promise<void> {
+  const { inChannels, outChannels } = (await readConfigs(folder)).transformer;
+  if (inChannels !== outChannels) return;
+  const key = "patch_embed.proj.weight";
+  const params = new Map(await readPart(folder, "transformer"));
+  params.set(key, expandInputChannels(params.get(key)!, inChannels, 2 * inChannels));
+  await editConfig(folder, "transformer", { in_channels: 2 * inChannels });
+  await writeParams(folder, "transformer", params, "f32");
+  const index = join(folder, "model_index.json");
+  await editJson(index, { _class_name: "CogVideoXImageToVideoPipeline" });
 }
 
 /** @throws ConfigError when the transformer that was made for one VAE cannot take the latents of the other */
@@ -130,7 +145,10 @@ export async function editConfig(
   part: ComponentName,
   change: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  const file = join(folder, part, "config.json");
+  await editJson(join(folder, part, "config.json"), change);
+}
+
+async function editJson(file: string, change: Readonly<Record<string, unknown>>): Promise<void> {
   const json = (await readJson(file)) as object;
   await writeWhole(file, `${JSON.stringify({ ...json, ...change }, null, 2)}\n`);
 }

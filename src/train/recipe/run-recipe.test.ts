@@ -169,7 +169,7 @@ test(
         shapes.push(shape);
         return base;
       },
-      prompts: async () => [],
+      samples: async () => [],
     };
     await run(text, folder, { maxSteps: 1, show });
     expect(shapes).toEqual([[1, 3, 32, 16]]);

@@ -11,9 +11,10 @@ import { type ClipSource, shapesClips } from "./clips.ts";
 import { folderClips } from "./folder-clips.ts";
 import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
 import { parseRecipe } from "./parse-recipe.ts";
+import { type Sample, samplesOf } from "./samples.ts";
 import type { DataRecipe, Recipe } from "./schema.ts";
 import { requireMemory } from "./stage-memory.ts";
-import { finishStage, type OpenStage, openStage, type Place, showPrompts } from "./stage-work.ts";
+import { finishStage, type OpenStage, openStage, type Place, showSamples } from "./stage-work.ts";
 import { changedFields, type PlannedStage, planStages, totalSteps } from "./stages.ts";
 import type { StageStart, Trainee } from "./trainee.ts";
 
@@ -43,8 +44,13 @@ export type Showing = {
     base: string,
     clip: { readonly data: Float32Array; readonly shape: readonly number[]; readonly fps: number },
   ) => Promise<string>;
-  /** Generates the prompts with a checkpoint folder; returns the files' names. */
-  readonly prompts: (base: string, folder: string, sample: Recipe["sample"]) => Promise<readonly string[]>;
+  /** Generates samples with a checkpoint folder; returns the files' names. */
+  readonly samples: (
+    base: string,
+    folder: string,
+    samples: readonly Sample[],
+    settings: Recipe["sample"],
+  ) => Promise<readonly string[]>;
 };
 
 export type RunRecipeOptions = {
@@ -283,11 +289,12 @@ class RecipeRun {
     if (show === undefined) return;
     const step = String(planned.stepsBefore + done).padStart(8, "0");
     const base = join(this.run.samplesFolder, `step-${step}`);
-    const generate = (folder: string) => show.prompts(base, folder, this.recipe.sample);
+    const generate = async (folder: string) =>
+      show.samples(base, folder, await samplesOf(this.recipe, this.place), this.recipe.sample);
     const work = async () => {
       const picture = await trainee.picture();
       if (picture !== null) return [await show.clip(base, { ...picture, fps: this.place.clips.fps })];
-      return showPrompts(this.recipe, await trainee.tensors(), this.place, generate);
+      return showSamples(this.recipe, await trainee.tensors(), this.place, generate);
     };
     // Hours of training must not end at a clip that cannot be shown.
     const files = await work().catch((error: Error) => {

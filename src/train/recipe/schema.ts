@@ -201,6 +201,11 @@ const transformerStageSchema = z.strictObject({
   optimiser: z.enum(["carry", "fresh"]).default("carry"),
 });
 
+const imageSchema = z.strictObject({
+  /** Share of the samples that do not see their image. */
+  dropout: share.default(0.05),
+});
+
 const loraSchema = z.strictObject({
   rank: count.default(16),
   /** Corrections are multiplied by alpha / rank. */
@@ -213,6 +218,8 @@ const transformerSchema = z.strictObject({
   stages: z.array(transformerStageSchema).default([]),
   /** Whether the text encoder learns with the transformer. */
   trainTextEncoder: z.boolean().default(true),
+  /** Image to video: the first frame is given. A text-to-video model grows the channels that take it. */
+  image: imageSchema.optional(),
   /** Share of the samples that see an empty prompt instead of their caption. */
   textDropout: share.default(0.1),
   /** How timesteps are drawn: spread evenly over the draws of a step, or each for itself. */
@@ -257,6 +264,8 @@ export type TransformerStageRecipe = Recipe["transformer"]["stages"][number];
 export type PackRecipe = z.infer<typeof packSchema>;
 /** Frames, and width and height in pixels. */
 export type ClipSize = z.infer<typeof clipSizeSchema>;
+/** Image to video with everything left to its default. */
+export const defaultImage = imageSchema.parse({});
 export type LoraRecipe = z.infer<typeof loraSchema>;
 export type EnginesRecipe = Recipe["vae"]["engines"];
 export type NewModelRecipe = z.infer<typeof newModelSchema>;

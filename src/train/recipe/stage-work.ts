@@ -1,6 +1,8 @@
 /** @file What a run does around the steps of a stage: open it, write its weights to the model, show the model's work. */
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { ConfigError } from "../../errors.ts";
+import { takesImage } from "../../models/transformer/config.ts";
 import { Engine } from "../../runtime/engine.ts";
 import { type Cache, openCache } from "../cache/cache.ts";
 import type { Engines, TrainingTensors } from "../learner.ts";
@@ -8,11 +10,18 @@ import { measurePeak } from "../run/measured-peak.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import type { ClipSource } from "./clips.ts";
 import { contestOf } from "./contest.ts";
+import { type FirstFrames, firstFrames } from "./first-frames.ts";
 import { encodeSet, type LatentSet, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
-import { editConfig, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
-import type { ClipSize, EnginesRecipe, Recipe } from "./schema.ts";
-import { checkedSizes, stageShape } from "./stage-shape.ts";
+import { editConfig, type ModelConfigs, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
+import {
+  type ClipSize,
+  defaultImage,
+  type EnginesRecipe,
+  type Recipe,
+  type TransformerStageRecipe,
+} from "./schema.ts";
+import { checkedSizes, type StageShape, stageShape } from "./stage-shape.ts";
 import type { PlannedStage } from "./stages.ts";
 import { sizeKey } from "./step-plan.ts";
 import { textStates } from "./text-states.ts";
@@ -107,6 +116,7 @@ async function openTransformer(
   const texts = recipe.transformer.trainTextEncoder
     ? null
     : await textStates(place.model, configs.textEncoder, cache, engines[0]);
+  const images = imagesFor(recipe, stage, shape, configs, place, where, engines[0]);
   const setting = {
     ...shape,
     stage,
@@ -121,6 +131,7 @@ async function openTransformer(
     latents: (size: ClipSize) => sets.get(sizeKey(size))!,
     clips: place.clips,
     texts,
+    images,
     seed: recipe.seed,
     stepsBefore,
     clipsBefore,
@@ -129,9 +140,38 @@ async function openTransformer(
   const trainee = await transformerStage(setting, start);
   const close = async () => {
     await texts?.close();
+    await images?.close();
     await closeAll(trainee, engines);
   };
   return { trainee, close };
+}
+
+/**
+ * First frames for a model that takes them, null for any other.
+ * @throws ConfigError for a stage that packs clips, and for a recipe that asks for images with a model that takes none
+ */
+function imagesFor(
+  recipe: Recipe,
+  stage: TransformerStageRecipe,
+  { largest }: StageShape,
+  { transformer, vae }: ModelConfigs,
+  { model, clips }: Place,
+  where: string,
+  engine: Engine,
+): FirstFrames | null {
+  const { image, lora } = recipe.transformer;
+  if (!takesImage(transformer)) {
+    if (image === undefined) return null;
+    throw new ConfigError(
+      `${where}: ${model} is no image-to-video model, and ${lora === undefined ? "training" : "a LoRA"} cannot ` +
+        "make it one; leave transformer.image out, or start from a checkpoint that takes an image",
+    );
+  }
+  if (stage.pack !== undefined)
+    throw new ConfigError(`${where} packs clips, and packed rows have no images; leave pack out`);
+  const { dropout } = image ?? defaultImage;
+  const setting = { config: vae, folder: model, clips, size: largest.size, seed: recipe.seed, dropout };
+  return firstFrames(setting, engine);
 }
 
 async function encodeClips(
@@ -186,7 +226,7 @@ async function writeTransformer(folder: string, tensors: TrainingTensors): Promi
 }
 
 /** Lets `generate` work with a copy of the model that has the averaged weights of this moment. */
-export async function showPrompts(
+export async function showSamples(
   { transformer }: Recipe,
   tensors: TrainingTensors,
   { folder, model }: Place,

@@ -46,6 +46,8 @@ export type DrawnSample = PlannedSample & {
   readonly latents: Float32Array;
   /** Token ids `[T]`, or text states `[T, D]`. */
   readonly text: Int32Array | Float32Array;
+  /** Conditioning latents, for image-to-video models. */
+  readonly image?: Float32Array;
 };
 
 /** The graphs of a stage, built when they are first asked for. */
@@ -131,11 +133,18 @@ function bucketBatch(
   const feeds = textToVideoFeeds(graph, schedule, {
     latents: samples.map(({ latents }) => latents),
     text: samples.map(({ text }) => text),
+    images: imagesOf(samples),
     timesteps: samples.map(({ timestep }) => timestep),
     weights: Float32Array.from(samples, ({ timestep }) => timestepWeight(stage, schedule, timestep)),
     noise: { seed, step, part },
   });
   return { graph: graph.graph, feeds };
+}
+
+/** Those of all samples, or nothing: a model takes images with all of them or with none. */
+function imagesOf(samples: readonly DrawnSample[]): Float32Array[] | undefined {
+  const images = samples.flatMap(({ image }) => image ?? []);
+  return images.length === 0 ? undefined : images;
 }
 
 function rowBatch(

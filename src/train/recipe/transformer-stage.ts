@@ -3,6 +3,7 @@ import { sizeOf } from "../../graph/shape.ts";
 import type { T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
 import { latentsFrom } from "../cache/moments.ts";
 import { rngFor } from "../diffusion/random.ts";
+import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { keptText } from "../diffusion/text-dropout.ts";
 import { type Engines, Learner, type LossGraph } from "../learner.ts";
 import { train } from "../loop.ts";
@@ -10,6 +11,7 @@ import type { Params } from "../new-checkpoint/params-file.ts";
 import { learningRate } from "../optimiser/learning-rate.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import { type ClipSource, clipOrder } from "./clips.ts";
+import type { FirstFrames } from "./first-frames.ts";
 import type { LatentSet } from "./latent-set.ts";
 import { initialLora } from "./lora.ts";
 import { readPart } from "./model-folder.ts";
@@ -46,6 +48,8 @@ export type TransformerStageSetting = Omit<StageGraphSetting, "stage" | "recipe"
   readonly clips: ClipSource;
   /** Where the text encoder stays as it is. */
   readonly texts: TextStates | null;
+  /** For image-to-video models. */
+  readonly images: FirstFrames | null;
   /** Steps and clips of the stages before, so that no two stages draw the same. */
   readonly stepsBefore: number;
   readonly clipsBefore: number;
@@ -134,9 +138,10 @@ function loader(setting: TransformerStageSetting) {
   return (step: number, plan: readonly (readonly PlannedSample[])[]): Promise<DrawnSample[][]> => {
     const global = stepsBefore + step;
     const kept = keptText({ seed, step: global, probability: recipe.textDropout }, 0, perStep);
+    const indexOf = ({ place }: PlannedSample) => order(clipsBefore + (step - 1) * perStep + place);
     const sample = async (planned: PlannedSample): Promise<DrawnSample> => {
       const { place, size } = planned;
-      const index = order(clipsBefore + (step - 1) * perStep + place);
+      const index = indexOf(planned);
       const rng = rngFor(seed, "posterior", global, place);
       return {
         ...planned,
@@ -144,7 +149,16 @@ function loader(setting: TransformerStageSetting) {
         text: await textOf(setting, kept[place] === 1 ? clips.caption(index) : ""),
       };
     };
-    return Promise.all(plan.map((samples) => Promise.all(samples.map(sample))));
+    const drawn = (samples: readonly PlannedSample[]) => Promise.all(samples.map(sample));
+    const withImages = async (samples: readonly PlannedSample[], images: FirstFrames) => {
+      const places = samples.map((planned) => ({ place: planned.place, index: indexOf(planned) }));
+      const { frames } = paddedSize(setting.latentSize(samples[0].size), setting.config.patchT);
+      const conditions = await images.latents(global, places, frames);
+      return (await drawn(samples)).map((one, i) => ({ ...one, image: conditions[i] }));
+    };
+    return Promise.all(
+      plan.map((samples) => (setting.images === null ? drawn(samples) : withImages(samples, setting.images))),
+    );
   };
 }
 

@@ -9,10 +9,16 @@ import type { TransformerConfig } from "../../models/transformer/config.ts";
 import { gridOf, tokensOf } from "../../models/transformer/grid.ts";
 import { type EmbedInputs, embed, head } from "../../models/transformer/transformer.ts";
 import { Scope } from "../../nn/scope.ts";
-import { type Mixture, noisyLatents, velocityError, weightedMean } from "../diffusion/loss.ts";
+import { type Mixture, noisyLatents, velocityError, weightedMean, withImage } from "../diffusion/loss.ts";
 import { paddedSize, padFront } from "../diffusion/temporal-padding.ts";
 import type { LossGraph } from "../learner.ts";
-import { mixtureShapes, PARTS, type TextToVideoCall, type TextToVideoGraph } from "../tasks/text-to-video.ts";
+import {
+  imageSpecs,
+  mixtureShapes,
+  PARTS,
+  type TextToVideoCall,
+  type TextToVideoGraph,
+} from "../tasks/text-to-video.ts";
 import { type SegmentedGraph, segmentedGraph } from "./segmented-graph.ts";
 
 /**
@@ -61,6 +67,7 @@ function embedSegment(
   const specs: Record<string, InputSpec> = {
     ...mixtureSpecs(config, call),
     timestep: [batch, config.width],
+    ...imageSpecs(config, mixtureShapes(config, call).noise),
     ...(textEncoder
       ? { ids: { shape: [batch, textLength], dtype: "i32" } }
       : { text: [batch, textLength, config.textDim] }),
@@ -69,7 +76,7 @@ function embedSegment(
   return traceSegment("embed", specs, (inputs) => {
     const p = new Scope();
     const text = textEncoder ? t5Encode(p.at(PARTS.textEncoder), inputs.ids, textEncoder) : inputs.text;
-    const latents = noisyLatents(mixtureOf(inputs, config));
+    const latents = withImage(noisyLatents(mixtureOf(inputs, config)), inputs.image);
     const outputs = embed(
       p.at(PARTS.transformer),
       { ...(inputs as EmbedInputs), latents, text },

@@ -1,15 +1,16 @@
-/** @file The text-to-video model as something to train: its loss over a batch, and what a batch feeds. */
+/** @file The model as something to train, from text or from text and image: its loss over a batch, and what a batch feeds. */
 // B batch, F latent frames, C channels, H and W latent height and width, N video tokens, T text tokens
 import { drawNormals } from "../../diffusion/noise.ts";
 import type { NoiseSchedule } from "../../diffusion/schedule.ts";
-import { sizeOf } from "../../graph/shape.ts";
+import { ShapeError } from "../../errors.ts";
+import { type Shape, sizeOf } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
 import type { T5Config } from "../../models/t5/config.ts";
 import { t5Encode } from "../../models/t5/encoder.ts";
-import type { TransformerConfig } from "../../models/transformer/config.ts";
+import { type TransformerConfig, takesImage } from "../../models/transformer/config.ts";
 import type { LatentSize } from "../../models/transformer/grid.ts";
 import type { Positions } from "../../models/transformer/positions/positions.ts";
-import { timestepFeatures } from "../../models/transformer/timestep.ts";
+import { OFS, timestepFeatures } from "../../models/transformer/timestep.ts";
 import { Scope } from "../../nn/scope.ts";
 import type { HostTensor } from "../../runtime/protocol.ts";
 import { type Conditions, diffusionLoss, type Mixture, type SampleWeights } from "../diffusion/loss.ts";
@@ -34,7 +35,7 @@ export type TextToVideoGraph = {
 
 /**
  * Builds the loss graph for micro-batches of one size. It takes `ids [B, T]` (with `textEncoder`) or `text [B, T, D]`,
- * and reports `perSample [B]`.
+ * for image-to-video models `image [B, F, C, H, W]` of the padded size, and reports `perSample [B]`.
  * @param placement where the stage of a training puts tokens
  */
 export function textToVideoGraph(
@@ -54,6 +55,7 @@ export function textToVideoGraph(
     weights: input("weights", [call.batch]),
     timestep: input("timestep", [call.batch, config.width]),
     text: textInput(p, call, config, textEncoder),
+    ...imageInputs(config, noise),
     ...positionInputs(positions, config),
   };
   const { loss, perSample } = diffusionLoss(p.at(PARTS.transformer), x, config);
@@ -82,6 +84,20 @@ export function textInput(
   return t5Encode(p.at(PARTS.textEncoder), input("ids", [batch, textLength], "i32"), textEncoder);
 }
 
+/** What image-to-video models take beside the text, for noise of this shape. */
+function imageInputs(config: TransformerConfig, noise: Shape): Pick<Conditions, "image" | "ofs"> {
+  const specs = imageSpecs(config, noise);
+  return Object.fromEntries(Object.entries(specs).map(([name, shape]) => [name, input(name, shape)]));
+}
+
+/** Shapes of what image-to-video models take beside the text. */
+export function imageSpecs(config: TransformerConfig, noise: Shape): { image?: Shape; ofs?: Shape } {
+  return {
+    ...(takesImage(config) ? { image: noise } : {}),
+    ...(config.ofsDim === null ? {} : { ofs: [noise[0], config.ofsDim] }),
+  };
+}
+
 function positionInputs({ added, rotary }: Positions, config: TransformerConfig): Partial<Conditions> {
   const rows = (name: string, data: Float32Array, width: number): Tensor =>
     input(name, [1, data.length / width, width]);
@@ -104,6 +120,8 @@ export type TextToVideoBatch = {
   readonly latents: readonly Float32Array[];
   /** Token ids `[T]` of every sample, or text states `[T, D]`. */
   readonly text: readonly (Int32Array | Float32Array)[];
+  /** For image-to-video models, conditioning latents of every sample, of the shape of its noise. */
+  readonly images?: readonly Float32Array[];
   /** One timestep per sample, 0 to 999. */
   readonly timesteps: ArrayLike<number>;
   /** What every sample counts in the mean; all the same where left out. */
@@ -116,7 +134,7 @@ export type TextToVideoBatch = {
 export function textToVideoFeeds(
   { call, config, positions }: TextToVideoGraph,
   schedule: NoiseSchedule,
-  { latents, text, timesteps, weights, noise: place }: TextToVideoBatch,
+  { latents, text, images, timesteps, weights, noise: place }: TextToVideoBatch,
 ): Record<string, HostTensor> {
   const { latents: shape, noise } = mixtureShapes(config, call);
   const rng = rngFor(place.seed, "noise", place.step, place.part);
@@ -126,6 +144,7 @@ export function textToVideoFeeds(
     ...rateFeeds(timesteps, schedule, config),
     weights: floats([call.batch], weights ?? new Float32Array(call.batch).fill(1)),
     ...textFeeds(text, config, call.textLength),
+    ...imageFeeds(images, config, noise),
     ...positionFeeds(positions, config),
   };
 }
@@ -160,6 +179,24 @@ export function textFeeds(
     return { text: floats([batch, textLength, textDim], join(text as readonly Float32Array[])) };
   const data = Int32Array.from(text.flatMap((ids) => [...ids]));
   return { ids: { dtype: "i32", shape: [batch, textLength], data } };
+}
+
+function imageFeeds(
+  images: readonly Float32Array[] | undefined,
+  config: TransformerConfig,
+  noise: Shape,
+): Record<string, HostTensor> {
+  const { ofsDim } = config;
+  if (takesImage(config) !== (images !== undefined))
+    throw new ShapeError(
+      `a model of ${config.inChannels} input and ${config.outChannels} output channels takes ` +
+        `${images === undefined ? "an image with every sample, got none" : "no images"}`,
+    );
+  const offsets = Array<number>(noise[0]).fill(OFS);
+  return {
+    ...(images === undefined ? {} : { image: floats(noise, join(images)) }),
+    ...(ofsDim === null ? {} : { ofs: floats([noise[0], ofsDim], timestepFeatures(offsets, ofsDim)) }),
+  };
 }
 
 function positionFeeds({ added, rotary }: Positions, { width, headDim }: TransformerConfig) {

@@ -1,0 +1,27 @@
+/** @file What a run generates while it trains, to be looked at. */
+import { takesImage } from "../../models/transformer/config.ts";
+import { type ClipSource, interleaved } from "./clips.ts";
+import { readConfigs } from "./model-folder.ts";
+import type { Recipe } from "./schema.ts";
+
+/** One clip to generate. */
+export type Sample = {
+  readonly prompt: string;
+  /** What the clip begins with, for image-to-video models. */
+  readonly image?: { readonly width: number; readonly height: number; readonly rgb: Uint8Array };
+};
+
+/** The prompts of a recipe; for an image-to-video model as many clips of the training set, by caption and first frame. */
+export async function samplesOf(
+  { sample, data }: Recipe,
+  { model, clips }: { readonly model: string; readonly clips: ClipSource },
+): Promise<Sample[]> {
+  if (!takesImage((await readConfigs(model)).transformer))
+    return sample.prompts.map((prompt) => ({ prompt }));
+  const { size } = data;
+  const shown = sample.prompts.slice(0, clips.count).map(async (_, index) => {
+    const pixels = await clips.firstFrame(index, size);
+    return { prompt: clips.caption(index), image: { width: size, height: size, rgb: interleaved(pixels) } };
+  });
+  return Promise.all(shown);
+}
