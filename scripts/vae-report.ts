@@ -23,8 +23,8 @@ const { values, positionals } = parseArgs({
 const count = Number(values.clips);
 const { data } = parseRecipe(readFileSync(values.recipe, "utf8"), values.recipe);
 if (data.kind !== "shapes") throw new Error(`${values.recipe} trains on ${data.kind}, not on shapes`);
-const { size, frames, patterned, twoObjects, camera } = data;
-const draw = { patterned, twoObjects, camera };
+const { size, frames, patterned, twoObjects, camera, grid } = data;
+const draw = { patterned, twoObjects, camera, grid };
 const engine = new Engine({ threads: 2 });
 const reconstruct = await reconstructor(engine, positionals[0] ?? "models/nano");
 const reports: ReconstructionReport[] = [];

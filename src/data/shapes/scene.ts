@@ -59,12 +59,18 @@ export interface DrawOptions {
   readonly camera?: number;
   /** Probability that the background is more than plain. Default 0.5. */
   readonly patterned?: number;
+  /**
+   * Parts a side is cut into by the lines that objects are placed on; every size then has one radius and every path one
+   * length. Anywhere, with radii and lengths drawn, unless given.
+   */
+  readonly grid?: number;
 }
 
 /** Draws the scene of (seed, index): a pure function of its options. */
 export function drawScene(options: DrawOptions): Scene {
   const { split = "train", twoObjects = 0.2, camera: moving = 0.1, patterned = 0.5 } = options;
   checkOptions(options);
+  const { grid } = options;
   const random = randomSource(options.seed, options.index, 1);
   const first = drawComposition(
     random,
@@ -78,14 +84,16 @@ export function drawScene(options: DrawOptions): Scene {
       (each) =>
         each.colour !== first.colour && each.shape !== first.shape && (split === "all" || !isHeldOut(each)),
     );
-    return { objects: placeTwo(random, first, second), background: { tone, pattern }, camera: "still" };
+    return { objects: placeTwo(random, first, second, grid), background: { tone, pattern }, camera: "still" };
   }
   const camera = random.chance(moving) ? random.pick(cameras.slice(1)) : "still";
   const shown = camera === "still" || isTexture(pattern) ? pattern : random.pick(textures);
-  return { objects: [placeOne(random, first, camera)], background: { tone, pattern: shown }, camera };
+  return { objects: [placeOne(random, first, camera, grid)], background: { tone, pattern: shown }, camera };
 }
 
-function checkOptions({ seed, index }: DrawOptions): void {
+function checkOptions({ seed, index, grid = 1 }: DrawOptions): void {
+  if (!Number.isSafeInteger(grid) || grid < 1)
+    throw new ConfigError(`the grid of a scene is ${grid}; it must be a whole number, 1 or more`);
   for (const [name, value] of Object.entries({ seed, index }))
     if (!Number.isSafeInteger(value) || value < 0)
       throw new ConfigError(`the ${name} of a scene is ${value}; it must be a whole number, 0 or more`);
@@ -115,24 +123,37 @@ const travels = {
 } as const satisfies Record<string, readonly [number, number]>;
 type Travel = keyof typeof travels;
 
-function placeOne(random: RandomSource, composition: Composition, camera: Camera): SceneObject {
+/** How far spinning objects turn, from and to, in radians. */
+const TURN = [2.4, 3.4] as const;
+
+function placeOne(
+  random: RandomSource,
+  composition: Composition,
+  camera: Camera,
+  grid: number | undefined,
+): SceneObject {
   for (let attempt = 0; ; attempt++) {
     // Not every large object stays in the frame while the camera moves; every small one does on its shortest path.
     const size = attempt < 8 ? random.pick(sizeNames) : "small";
-    const placed = place(random, { composition, size, travel: attempt < 16 ? "one" : "least", camera });
+    const placed = place(random, { composition, size, travel: attempt < 16 ? "one" : "least", camera, grid });
     if (placed !== undefined) return placed;
   }
 }
 
 /** Tries places until the two are apart; where that fails, small ones with short paths in a half of the frame each. */
-function placeTwo(random: RandomSource, first: Composition, second: Composition): SceneObject[] {
+function placeTwo(
+  random: RandomSource,
+  first: Composition,
+  second: Composition,
+  grid: number | undefined,
+): SceneObject[] {
   let wanted: Size[] = [];
   for (let attempt = 0; attempt < 100; attempt++) {
     // The same sizes for a while, as large ones need more tries to come apart.
     if (attempt % 25 === 0)
       wanted = attempt < 50 ? [random.pick(sizeNames), random.pick(sizeNames)] : ["small", "small"];
     const [a, b] = [first, second].map((composition, i) =>
-      place(random, { composition, size: wanted[i], travel: "two", camera: "still" }),
+      place(random, { composition, size: wanted[i], travel: "two", camera: "still", grid }),
     );
     if (a !== undefined && b !== undefined && areApart(a, b)) return [a, b];
   }
@@ -150,11 +171,14 @@ interface Wish {
   readonly size: Size;
   readonly travel: Travel;
   readonly camera: Camera;
+  readonly grid: number | undefined;
 }
 
 /** An object with a place such that it stays within the frame, or undefined where there is none. */
-function place(random: RandomSource, { composition, size, travel, camera }: Wish): SceneObject | undefined {
-  const object = { ...shapeMotion(random, composition, size, travel), x: 0, y: 0 };
+function place(random: RandomSource, wish: Wish): SceneObject | undefined {
+  const { composition, size, travel, camera, grid } = wish;
+  const drawn = shapeMotion(random, composition, size, travel);
+  const object = { ...(grid === undefined ? drawn : evened(drawn, travel)), x: 0, y: 0 };
   const bounds = { left: 0, right: 1, top: 0, bottom: 1 };
   for (const t of moments) {
     const { x, y, radius } = poseAt(object, t);
@@ -166,8 +190,33 @@ function place(random: RandomSource, { composition, size, travel, camera }: Wish
     bounds.bottom = Math.min(bounds.bottom, 0.5 + half - y);
   }
   if (bounds.left > bounds.right || bounds.top > bounds.bottom) return undefined;
-  const x = random.between(bounds.left, bounds.right);
-  return { ...object, x: rounded(x), y: rounded(random.between(bounds.top, bounds.bottom)) };
+  const x = within(random, [bounds.left, bounds.right], grid);
+  const y = within(random, [bounds.top, bounds.bottom], grid);
+  return x === undefined || y === undefined ? undefined : { ...object, x: rounded(x), y: rounded(y) };
+}
+
+type Range = readonly [from: number, to: number];
+
+/** A place between two, on a line of the grid if there is one; undefined where no line lies between them. */
+function within(random: RandomSource, range: Range, grid: number | undefined): number | undefined {
+  if (grid === undefined) return random.within(range);
+  const lines = Array.from({ length: grid + 1 }, (_, i) => i / grid);
+  const inside = lines.filter((line) => range[0] <= line && line <= range[1]);
+  return inside.length === 0 ? undefined : random.pick(inside);
+}
+
+/** The same motion with the middle of what its radius, its path and its turn are drawn from. */
+function evened<T extends Omit<SceneObject, "x" | "y">>(object: T, travel: Travel): T {
+  return {
+    ...object,
+    radius: middle(sizes[object.size]),
+    travel: object.travel === 0 ? 0 : middle(travels[travel]),
+    turn: Math.sign(object.turn) * middle(TURN),
+  };
+}
+
+function middle([from, to]: Range): number {
+  return rounded((from + to) / 2);
 }
 
 function shapeMotion(
@@ -178,7 +227,7 @@ function shapeMotion(
 ): Omit<SceneObject, "x" | "y"> {
   const moves = motion === "bounces" || direction(motion) !== undefined;
   const length = random.within(travels[travel]);
-  const turn = random.between(2.4, 3.4) * (random.chance(0.5) ? 1 : -1);
+  const turn = random.within(TURN) * (random.chance(0.5) ? 1 : -1);
   return {
     colour,
     shape,

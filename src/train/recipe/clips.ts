@@ -24,8 +24,9 @@ export type ClipSource = {
 
 /** The clips of shapes that a recipe describes; held-out compositions are never among them. */
 export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): ClipSource {
-  const { seed, frames, fps, twoObjects, camera, patterned } = data;
-  const scene = (index: number) => drawScene({ seed, index, split: "train", twoObjects, camera, patterned });
+  const { seed, frames, fps, twoObjects, camera, patterned, grid } = data;
+  const draw = { twoObjects, camera, patterned, grid };
+  const scene = (index: number) => drawScene({ seed, index, split: "train", ...draw });
   const rendered = (index: number, size: number, frames: number) =>
     planar(renderScene(scene(index), { width: size, height: size, frames }), size);
   return {
@@ -34,7 +35,7 @@ export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): Clip
     fps,
     pixels: (index, size) => rendered(index, size, frames),
     firstFrame: (index, size) => rendered(index, size, 1),
-    content: (index) => ({ digest: digestOfFacts({ seed, index, twoObjects, camera, patterned }) }),
+    content: (index) => ({ digest: digestOfFacts({ seed, index, ...draw }) }),
     caption: (index) => captionOf(scene(index), { seed, index, length: captionLength(data.captions, index) }),
   };
 }

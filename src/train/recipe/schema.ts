@@ -53,6 +53,8 @@ const shapesSchema = z.strictObject({
   twoObjects: share.default(0.2),
   camera: share.default(0.1),
   patterned: share.default(0.5),
+  /** Lines that objects are placed on, see `DrawOptions`. */
+  grid: count.optional(),
   captions: z.enum(["short", "long", "mixed"]).default("mixed"),
 });
 
