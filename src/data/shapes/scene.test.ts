@@ -73,3 +73,21 @@ describe("a scene", () => {
     expect(() => drawScene({ seed: 0, index: -1 })).toThrow("the index of a scene is -1");
   });
 });
+
+test("on a grid, objects stand on its lines with one radius for each size and one length of paths", () => {
+  const scenes = draw(300, { grid: 4, camera: 0 });
+  const objects = scenes.flatMap((scene) => scene.objects);
+  for (const { x, y } of objects) expect([4 * x, 4 * y].every(Number.isInteger)).toBe(true);
+  for (const object of objects)
+    for (const t of [0, 0.25, 0.5, 0.75, 1]) {
+      const { x, y, radius } = poseAt(object, t);
+      for (const edge of [x - radius, y - radius, 1 - x - radius, 1 - y - radius])
+        expect(edge).toBeGreaterThan(0);
+    }
+  const single = scenes.filter((scene) => scene.objects.length === 1).flatMap((scene) => scene.objects);
+  const radii = (size: string) =>
+    new Set(single.filter((one) => one.size === size).map(({ radius }) => radius));
+  expect([radii("small").size, radii("large").size]).toEqual([1, 1]);
+  expect(new Set(single.map(({ travel }) => travel)).size).toBe(2);
+  expect(new Set(single.map(({ x }) => x)).size).toBe(3);
+});

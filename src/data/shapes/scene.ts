@@ -162,7 +162,7 @@ function placeTwo(
     ...shapeMotion(random, composition, "small", "least"),
     radius: sizes.small[0],
     x: left === (i === 0) ? 0.25 : 0.75,
-    y: rounded(random.between(0.3, 0.7)),
+    y: rounded(within(random, [0.3, 0.7], grid) ?? 0.5),
   }));
 }
 
