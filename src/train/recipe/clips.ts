@@ -1,7 +1,7 @@
 /** @file Clips to train on: a list that any clip can be asked from by its number, and the order a training takes. */
 import { captionOf } from "../../data/shapes/caption.ts";
 import { renderScene } from "../../data/shapes/render.ts";
-import { drawScene } from "../../data/shapes/scene.ts";
+import { sceneList } from "../../data/shapes/scene-list.ts";
 import type { Content } from "../cache/cache.ts";
 import { digestOfFacts } from "../cache/key.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";
@@ -24,19 +24,22 @@ export type ClipSource = {
 
 /** The clips of shapes that a recipe describes; held-out compositions are never among them. */
 export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): ClipSource {
-  const { seed, frames, fps, twoObjects, camera, patterned, grid } = data;
+  const { seed, frames, fps, twoObjects, camera, patterned, grid, sizes } = data;
   const draw = { twoObjects, camera, patterned, grid };
-  const scene = (index: number) => drawScene({ seed, index, split: "train", ...draw });
+  const at = sceneList({ seed, split: "train", sizes, ...draw });
   const rendered = (index: number, size: number, frames: number) =>
-    planar(renderScene(scene(index), { width: size, height: size, frames }), size);
+    planar(renderScene(at(index).scene, { width: size, height: size, frames }), size);
   return {
     count: data.clips,
     frames,
     fps,
     pixels: (index, size) => rendered(index, size, frames),
     firstFrame: (index, size) => rendered(index, size, 1),
-    content: (index) => ({ digest: digestOfFacts({ seed, index, ...draw }) }),
-    caption: (index) => captionOf(scene(index), { seed, index, length: captionLength(data.captions, index) }),
+    content: (index) => ({ digest: digestOfFacts({ seed, index: at(index).drawn, ...draw }) }),
+    caption: (index) => {
+      const { scene, drawn } = at(index);
+      return captionOf(scene, { seed, index: drawn, length: captionLength(data.captions, drawn) });
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 /** @file What a training recipe can say: every field with its default. One recipe is one run. */
 import { z } from "zod";
+import { sizeNames } from "../../data/shapes/vocabulary.ts";
 import { defaultAdamW } from "../optimiser/adamw.ts";
 import { defaultVaeWeights } from "../vae/loss.ts";
 
@@ -55,6 +56,8 @@ const shapesSchema = z.strictObject({
   patterned: share.default(0.5),
   /** Lines that objects are placed on, see `DrawOptions`. */
   grid: count.optional(),
+  /** Sizes of objects; scenes with others are left out. */
+  sizes: z.array(z.enum(sizeNames)).min(1).optional(),
   captions: z.enum(["short", "long", "mixed"]).default("mixed"),
 });
 
