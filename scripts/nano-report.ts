@@ -3,16 +3,15 @@
  *
  *     npx tsx scripts/nano-report.ts [DIR] [--prompts N] [--seeds N] [--guidance X] [--scheduler dpm] [--precision int8] ...
  */
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { captionOf } from "../src/data/shapes/caption.ts";
 import { judge, type Verdict } from "../src/data/shapes/reader/judge.ts";
 import { readClip } from "../src/data/shapes/reader/read.ts";
-import { drawScene, type Scene } from "../src/data/shapes/scene.ts";
+import type { Scene } from "../src/data/shapes/scene.ts";
 import { loadPipeline } from "../src/pipeline/pipeline.ts";
 import type { Precision } from "../src/pipeline/precision.ts";
-import { parseRecipe } from "../src/train/recipe/parse-recipe.ts";
 import { generatedClip } from "./generated-clip.ts";
+import { heldOutScenes, shapesOf } from "./recipe-scenes.ts";
 
 const traits = ["colour", "shape", "motion", "everything"] as const;
 type Score = Record<(typeof traits)[number] | "clips", number>;
@@ -36,14 +35,12 @@ const request = {
   guidance: Number(values.guidance),
   scheduler: values.scheduler as "ddim" | "dpm",
 };
-const { data } = parseRecipe(readFileSync(values.recipe, "utf8"), values.recipe);
-if (data.kind !== "shapes") throw new Error(`${values.recipe} trains on ${data.kind}, not on shapes`);
+const sceneAt = heldOutScenes(shapesOf(values.recipe), 2024);
 const pipeline = await loadPipeline(positionals[0], { precision: values.precision as Precision | undefined });
 const scores = { one: empty(), two: empty() };
 const start = performance.now();
 for (let index = 0; index < Number(values.prompts); index++) {
-  const { twoObjects, camera, patterned, grid } = data;
-  const scene = drawScene({ seed: 2024, index, split: "held-out", twoObjects, camera, patterned, grid });
+  const scene = sceneAt(index);
   const prompt = captionOf(scene, { seed: 5, index, length: "short" });
   for (let seed = 0; seed < Number(values.seeds); seed++) {
     const { rgb, size } = await generatedClip(pipeline, { ...request, prompt, seed });

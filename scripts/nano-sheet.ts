@@ -5,17 +5,18 @@
  */
 import { join } from "node:path";
 import { captionOf } from "../src/data/shapes/caption.ts";
-import { drawScene } from "../src/data/shapes/scene.ts";
 import { loadPipeline } from "../src/pipeline/pipeline.ts";
 import { generatedClip } from "./generated-clip.ts";
+import { heldOutScenes, shapesOf } from "./recipe-scenes.ts";
 import { type Cell, drawSheet } from "./sheet.ts";
 import { root } from "./source-files.ts";
 
 const CLIPS = 24;
+const sceneAt = heldOutScenes(shapesOf(join(root, "recipes/nano.yaml")), 31);
 const pipeline = await loadPipeline(process.argv[2]);
 const cells: Cell[] = [];
 for (let index = 0; index < CLIPS; index++) {
-  const scene = drawScene({ seed: 31, index, split: "held-out", twoObjects: 0.12, camera: 0 });
+  const scene = sceneAt(index);
   const label = captionOf(scene, { seed: 5, index });
   const { rgb } = await generatedClip(pipeline, { prompt: label, seed: index });
   cells.push({ rgb, label });

@@ -3,14 +3,12 @@
  *
  *     npx tsx scripts/vae-report.ts [DIR] [--clips N] [--recipe FILE]
  */
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { renderScene } from "../src/data/shapes/render.ts";
-import { drawScene } from "../src/data/shapes/scene.ts";
 import { Engine } from "../src/runtime/engine.ts";
 import { planar } from "../src/train/recipe/clips.ts";
-import { parseRecipe } from "../src/train/recipe/parse-recipe.ts";
 import { type ReconstructionReport, reportReconstruction } from "../src/train/vae/metrics.ts";
+import { heldOutScenes, shapesOf } from "./recipe-scenes.ts";
 import { reconstructor, stackOf } from "./reconstruction.ts";
 
 const { values, positionals } = parseArgs({
@@ -21,16 +19,14 @@ const { values, positionals } = parseArgs({
   },
 });
 const count = Number(values.clips);
-const { data } = parseRecipe(readFileSync(values.recipe, "utf8"), values.recipe);
-if (data.kind !== "shapes") throw new Error(`${values.recipe} trains on ${data.kind}, not on shapes`);
-const { size, frames, patterned, twoObjects, camera, grid } = data;
-const draw = { patterned, twoObjects, camera, grid };
+const data = shapesOf(values.recipe);
+const { size, frames } = data;
+const sceneAt = heldOutScenes(data, 99);
 const engine = new Engine({ threads: 2 });
 const reconstruct = await reconstructor(engine, positionals[0] ?? "models/nano");
 const reports: ReconstructionReport[] = [];
 for (let index = 0; index < count; index++) {
-  const scene = drawScene({ seed: 99, index, split: "held-out", ...draw });
-  const source = planar(renderScene(scene, { width: size, height: size, frames }), size);
+  const source = planar(renderScene(sceneAt(index), { width: size, height: size, frames }), size);
   const shape = [frames, 3, size, size] as const;
   const back = await reconstruct({ dtype: "f32", shape, data: source });
   reports.push(reportReconstruction(stackOf(source, shape), stackOf(back, shape)));
@@ -42,4 +38,4 @@ const means = names.map((name) => {
   return [name, Number(mean.toFixed(4))];
 });
 const worstPsnr = Number(Math.min(...reports.map(({ psnr }) => psnr)).toFixed(2));
-console.log(JSON.stringify({ clips: count, frames, ...draw, ...Object.fromEntries(means), worstPsnr }));
+console.log(JSON.stringify({ clips: count, frames, ...Object.fromEntries(means), worstPsnr }));
