@@ -28,8 +28,8 @@ export type CheckpointSpec = {
     readonly patch: number;
     /** Temporal patch, null for none. */
     readonly patchT: number | null;
-    /** Whether positions turn queries and keys (5B) or are added to the tokens (2B). */
-    readonly positions: "rotary" | "sincos";
+    /** Whether positions turn queries and keys (5B), are added to the tokens (2B), or both, with a learned table (5B-I2V). */
+    readonly positions: "rotary" | "sincos" | "learned";
   };
   readonly vae: {
     /** Channels of every level, finest first; each level but the last halves the resolution. */
@@ -159,8 +159,8 @@ function transformerConfig({ transformer, textEncoder, vae, clip }: CheckpointSp
     text_embed_dim: textEncoder.width,
     time_embed_dim: transformer.timeDim,
     timestep_activation_fn: "silu",
-    use_learned_positional_embeddings: false,
-    use_rotary_positional_embeddings: transformer.positions === "rotary",
+    use_learned_positional_embeddings: transformer.positions === "learned",
+    use_rotary_positional_embeddings: transformer.positions !== "sincos",
   };
 }
 

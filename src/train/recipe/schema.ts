@@ -94,7 +94,7 @@ const newModelSchema = z.strictObject({
       maxTextLength: count.default(40),
       patch: count.default(2),
       patchT: count.nullable().default(null),
-      positions: z.enum(["rotary", "sincos"]).default("rotary"),
+      positions: z.enum(["rotary", "sincos", "learned"]).default("rotary"),
     })
     .prefault({}),
   vae: z
