@@ -1,6 +1,8 @@
 /** @file The documentation, held against the program. */
+import { readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { brokenCommands, brokenReferences, checkDocs } from "../scripts/check-docs.ts";
+import { docPictures, picturesIn } from "../scripts/doc-pictures.ts";
 import { shellWords } from "../scripts/shell-words.ts";
 import { command } from "../src/cli/command.ts";
 
@@ -86,5 +88,33 @@ describe("commands in code", () => {
     ]);
     expect(shellWords("a b>c")).toEqual(["a", "b"]);
     expect(shellWords('a "" b')).toEqual(["a", "", "b"]);
+  });
+});
+
+describe("pictures of modes", () => {
+  test("stand below their commands, every one of them once", () => {
+    const drawn = readdirSync("docs/images/modes").map((file) => file.replace(/\.png$/, ""));
+    expect(
+      docPictures()
+        .map(({ name }) => name)
+        .sort(),
+    ).toEqual(drawn.sort());
+  });
+
+  test("are made by the block of code right above them", () => {
+    const block = (...lines: string[]) => ["```sh", ...lines, "```", ""];
+    const page = [
+      ...block("npm ci"),
+      ...block('npx cogvideox generate "a star" \\', "  --seed 1", "npx cogvideox generate b"),
+      "![x](images/modes/star.png)",
+      ...block("npm test"),
+      "A sentence between.",
+      "![y](images/modes/other.png)",
+    ].join("\n");
+    expect(picturesIn(page)).toEqual([{ name: "star", calls: [["a star", "--seed", "1"], ["b"]] }]);
+    const wrong = page.replace("npx cogvideox generate b", "npx cogvideox inspect b");
+    expect(() => picturesIn(wrong)).toThrow(
+      /above the picture star must be calls .* got: npx cogvideox inspect b/,
+    );
   });
 });
