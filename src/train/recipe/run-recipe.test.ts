@@ -171,7 +171,9 @@ test(
       },
       samples: async () => [],
     };
-    await run(text, folder, { maxSteps: 1, show });
+    await run(text, folder, { only: "vae", show });
+    const config = JSON.parse(readFileSync(join(folder, "model", "vae", "config.json"), "utf8"));
+    expect(config.scaling_factor).toBe(1);
     expect(shapes).toEqual([[1, 3, 32, 16]]);
     const stored = stateAt(folder, 1);
     expect(stored.includes("weight/decoder.conv_in.conv.weight")).toBe(true);

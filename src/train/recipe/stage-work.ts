@@ -187,7 +187,7 @@ async function encodeClips(
 
 /**
  * Writes the averaged weights of a finished stage to the run's model, and behind the last stage of the VAE the scaling
- * factor that belongs to it. Done twice, it is done once.
+ * factor that belongs to it, unless its encoder has stayed as it was. Done twice, it is done once.
  */
 export async function finishStage(
   recipe: Recipe,
@@ -197,7 +197,8 @@ export async function finishStage(
 ): Promise<void> {
   if (planned.kind === "vae") {
     await replaceWeights(place.model, "vae", valuesOf(tensors, "average"));
-    if (planned.index === recipe.vae.stages.length - 1) await scaleLatents(recipe, place);
+    const isLast = planned.index === recipe.vae.stages.length - 1;
+    if (isLast && recipe.vae.stages.some(({ train }) => train === "all")) await scaleLatents(recipe, place);
   } else if (recipe.transformer.lora !== undefined) {
     const output = recipe.output ?? join(place.folder, "output");
     await giveOutLora(tensors, output, recipe.transformer.lora.alpha);
