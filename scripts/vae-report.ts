@@ -26,8 +26,8 @@ const engine = new Engine({ threads: 2 });
 const reconstruct = await reconstructor(engine, positionals[0] ?? "models/nano");
 const reports: ReconstructionReport[] = [];
 for (let index = 0; index < count; index++) {
-  const source = planar(renderScene(sceneAt(index), { width: size, height: size, frames }), size);
-  const shape = [frames, 3, size, size] as const;
+  const source = planar(renderScene(sceneAt(index), { ...size, frames }), size);
+  const shape = [frames, 3, size.height, size.width] as const;
   const back = await reconstruct({ dtype: "f32", shape, data: source });
   reports.push(reportReconstruction(stackOf(source, shape), stackOf(back, shape)));
 }

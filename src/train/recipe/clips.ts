@@ -5,15 +5,16 @@ import { sceneList } from "../../data/shapes/scene-list.ts";
 import type { Content } from "../cache/cache.ts";
 import { digestOfFacts } from "../cache/key.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";
+import type { PixelSize } from "./clip-size.ts";
 import type { DataRecipe } from "./schema.ts";
 
 /** A list of clips with captions. Clip and caption depend on their index and on nothing else. */
 export type ClipSource = {
   readonly count: number;
-  /** Pixels `[T, 3, S, S]` in [-1, 1] of a clip at its full length. */
-  readonly pixels: (index: number, size: number) => Float32Array | Promise<Float32Array>;
-  /** Pixels `[1, 3, S, S]` of its first frame. */
-  readonly firstFrame: (index: number, size: number) => Float32Array | Promise<Float32Array>;
+  /** Pixels `[T, 3, H, W]` in [-1, 1] of a clip at its full length. */
+  readonly pixels: (index: number, size: PixelSize) => Float32Array | Promise<Float32Array>;
+  /** Pixels `[1, 3, H, W]` of its first frame. */
+  readonly firstFrame: (index: number, size: PixelSize) => Float32Array | Promise<Float32Array>;
   /** T */
   readonly frames: number;
   readonly fps: number;
@@ -27,8 +28,8 @@ export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): Clip
   const { seed, frames, fps, twoObjects, camera, patterned, grid, sizes } = data;
   const draw = { twoObjects, camera, patterned, grid };
   const at = sceneList({ seed, split: "train", sizes, ...draw });
-  const rendered = (index: number, size: number, frames: number) =>
-    planar(renderScene(at(index).scene, { width: size, height: size, frames }), size);
+  const rendered = (index: number, size: PixelSize, frames: number) =>
+    planar(renderScene(at(index).scene, { ...size, frames }), size);
   return {
     count: data.clips,
     frames,
@@ -47,9 +48,9 @@ function captionLength(captions: "short" | "long" | "mixed", index: number): "sh
   return captions === "mixed" ? (index % 4 === 3 ? "long" : "short") : captions;
 }
 
-/** Bytes `[T, S, S, 3]` to values `[T, 3, S, S]` in [-1, 1]. */
-export function planar(rgb: Uint8Array, size: number): Float32Array {
-  const plane = size * size;
+/** Bytes `[T, H, W, 3]` to values `[T, 3, H, W]` in [-1, 1]. */
+export function planar(rgb: Uint8Array, { width, height }: PixelSize): Float32Array {
+  const plane = height * width;
   const out = new Float32Array(rgb.length);
   for (let start = 0; start < rgb.length; start += 3 * plane)
     for (let i = 0; i < plane; i++)
@@ -57,7 +58,7 @@ export function planar(rgb: Uint8Array, size: number): Float32Array {
   return out;
 }
 
-/** Values `[1, 3, S, S]` around [-1, 1] to bytes `[S, S, 3]`. */
+/** Values `[1, 3, H, W]` around [-1, 1] to bytes `[H, W, 3]`. */
 export function interleaved(pixels: Float32Array): Uint8Array {
   const plane = pixels.length / 3;
   return Uint8Array.from(pixels, (_, i) => {
@@ -67,26 +68,31 @@ export function interleaved(pixels: Float32Array): Uint8Array {
 }
 
 /** `count` frames from frame `first` on. */
-export function framesOf(pixels: Float32Array, size: number, first: number, count: number): Float32Array {
-  const frame = 3 * size * size;
+export function framesOf(
+  pixels: Float32Array,
+  { width, height }: PixelSize,
+  first: number,
+  count: number,
+): Float32Array {
+  const frame = 3 * height * width;
   return pixels.slice(first * frame, (first + count) * frame);
 }
 
 /** Part of a picture: its first row and column. */
 export type Corner = { readonly row: number; readonly column: number };
 
-/** A square window of `side` pixels of all frames of pixels `[T, 3, S, S]`. */
+/** A square window of `side` pixels of all frames of pixels `[T, 3, H, W]`. */
 export function windowOf(
   pixels: Float32Array,
-  size: number,
+  { width, height }: PixelSize,
   { row, column }: Corner,
   side: number,
 ): Float32Array {
-  const planes = pixels.length / (size * size);
+  const planes = pixels.length / (height * width);
   const out = new Float32Array(planes * side * side);
   for (let line = 0; line < planes * side; line++) {
     const [plane, y] = [Math.floor(line / side), line % side];
-    const start = (plane * size + row + y) * size + column;
+    const start = (plane * height + row + y) * width + column;
     out.set(pixels.subarray(start, start + side), line * side);
   }
   return out;

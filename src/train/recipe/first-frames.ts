@@ -1,5 +1,5 @@
 /** @file What image-to-video models see of clips while they train: first frames with noise, encoded for every step anew. */
-// F latent frames, C latent channels, h and w latent height and width, S side in pixels
+// F latent frames, C latent channels, h and w latent height and width
 import { drawNormals } from "../../diffusion/noise.ts";
 import { toOnnx } from "../../graph/onnx.ts";
 import { simplify } from "../../graph/rewrite.ts";
@@ -13,6 +13,7 @@ import { latentsFrom } from "../cache/moments.ts";
 import { conditionFactor, imageNoiseSigmas, keptImages } from "../diffusion/image-conditioning.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { encodeClips } from "../vae/codec.ts";
+import type { PixelSize } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
 import { openPart } from "./model-folder.ts";
 
@@ -38,8 +39,7 @@ export type FirstFrameSetting = {
   /** The run's model. */
   readonly folder: string;
   readonly clips: ClipSource;
-  /** S */
-  readonly size: number;
+  readonly size: PixelSize;
   readonly seed: number;
   /** Probability that the image of a sample is dropped. */
   readonly dropout: number;
@@ -76,9 +76,15 @@ export function firstFrames(setting: FirstFrameSetting, engine: Engine): FirstFr
   };
 }
 
-async function loadEncoder({ config, folder, size }: FirstFrameSetting, engine: Engine): Promise<Session> {
+/** `[AT_ONCE, 3, H, W]` */
+function imagesShape({ config, size }: FirstFrameSetting): readonly number[] {
+  return [AT_ONCE, config.inChannels, size.height, size.width];
+}
+
+async function loadEncoder(setting: FirstFrameSetting, engine: Engine): Promise<Session> {
+  const { config, folder } = setting;
   const p = new Scope();
-  const moments = encodeClips(p, input("clip", [AT_ONCE, config.inChannels, size, size]), config, AT_ONCE);
+  const moments = encodeClips(p, input("clip", imagesShape(setting)), config, AT_ONCE);
   const declared = new Map([...p.declared].map(([key, { shape }]) => [key, shape]));
   const mapped = mapWeights(await openPart(folder, "vae"), declared, { ignore: [/^decoder\./] });
   const model = toOnnx(simplify({ ...moments }), { storage: mapped.storage });
@@ -92,11 +98,10 @@ async function encode(
   session: Session,
   { step, samples }: { readonly step: number; readonly samples: readonly FirstFrameOf[] },
 ) {
-  const { size, config } = setting;
-  const image = config.inChannels * size * size;
-  const data = new Float32Array(AT_ONCE * image);
+  const shape = imagesShape(setting);
+  const data = new Float32Array(sizeOf(shape));
+  const image = data.length / AT_ONCE;
   for (const [i, sample] of samples.entries()) data.set(await noisyFrame(setting, step, sample), i * image);
-  const shape = [AT_ONCE, config.inChannels, size, size];
   const outputs = await engine.run(session, { clip: { dtype: "f32", shape, data } });
   const [mean, logVariance] = [
     await engine.download(outputs.mean),

@@ -70,7 +70,7 @@ describe("a text-to-video model that learns from images", () => {
     const engine = new Engine({ threads: 1 });
     const { vae: config } = await readConfigs(output);
     const clips = shapesClips(dataOf(toyRecipe()));
-    const setting = { config, folder: output, clips, size: 16, seed: 1, dropout: 0 };
+    const setting = { config, folder: output, clips, size: { width: 16, height: 16 }, seed: 1, dropout: 0 };
     const [frames, dropped] = [setting, { ...setting, dropout: 1 }].map((one) => firstFrames(one, engine));
     const samples = Array.from({ length: 9 }, (_, place) => ({ place, index: place % 3 }));
     const found = await frames.latents(1, samples, 5);
@@ -104,6 +104,25 @@ test.each([
     const { output } = await run(text, folder);
     const lora = await readLora(join(output!, "pytorch_lora_weights.safetensors"));
     expect(lora.layers.size).toBe(12);
+  },
+  LONG,
+);
+
+test(
+  "trains a LoRA of a model with learned positions at that model's own size, and says which it is",
+  async () => {
+    const toy = toyRecipe({
+      from: checkpoint("i2v-learned"),
+      transformer: "lora: {rank: 2, alpha: 4}",
+      stages: "    - {steps: 2, batch: 1}",
+    });
+    const sized = (size: string) => toy.replace("size: 16", `size: ${size}`);
+    const { output } = await run(sized("64x48"), join(temporaryFolder(), "run"));
+    const lora = await readLora(join(output!, "pytorch_lora_weights.safetensors"));
+    expect(lora.layers.size).toBe(12);
+    await expect(run(sized("48x64"), join(temporaryFolder(), "run"))).rejects.toThrow(
+      "learned positions for 64x48 pixels only, got 48x64",
+    );
   },
   LONG,
 );

@@ -13,6 +13,7 @@ import type { Moments } from "../cache/moments.ts";
 import type { Engines } from "../learner.ts";
 import { encodeClips, latentShape } from "../vae/codec.ts";
 import { latentStatistics } from "../vae/latent-scale.ts";
+import type { ClipSize } from "./clip-size.ts";
 import { type ClipSource, framesOf } from "./clips.ts";
 import { openPart } from "./model-folder.ts";
 
@@ -30,8 +31,7 @@ export type LatentSetting = {
   /** The run's model. */
   readonly folder: string;
   readonly clips: ClipSource;
-  readonly frames: number;
-  readonly size: number;
+  readonly size: ClipSize;
   readonly count: number;
 };
 
@@ -45,12 +45,12 @@ export async function encodeSet(
   engines: Engines,
   { signal, onClip }: { readonly signal: AbortSignal; readonly onClip?: (done: number) => void },
 ): Promise<LatentSet> {
-  const { config, folder, clips, frames, size, count } = setting;
+  const { config, folder, clips, size, count } = setting;
   const files = [...(await openPart(folder, "vae")).realPaths.values()];
   const encoder = await cache.encoderIdentity({ ...config, scalingFactor: undefined } as Facts, files);
   const wantedAt = (index: number) => ({
     content: clips.content(index),
-    preprocessing: { frames, of: clips.frames, size },
+    preprocessing: { of: clips.frames, ...size },
     encoder,
   });
   const missing = async () => {
@@ -69,7 +69,7 @@ export async function encodeSet(
   await Promise.all(work);
   return {
     count,
-    shape: latentShape([frames, config.inChannels, size, size], config),
+    shape: latentShape(clipShape(setting), config),
     moments: (index) => cache.momentsOf(wantedAt(index), missing),
   };
 }
@@ -88,12 +88,15 @@ function lazyEncoder(setting: LatentSetting, engine: Engine) {
   };
 }
 
-async function loadEncoder(
-  { config, folder, frames, size }: LatentSetting,
-  engine: Engine,
-): Promise<Session> {
+/** `[T, 3, H, W]` */
+function clipShape({ size: { frames, height, width }, config }: LatentSetting): readonly number[] {
+  return [frames, config.inChannels, height, width];
+}
+
+async function loadEncoder(setting: LatentSetting, engine: Engine): Promise<Session> {
+  const { config, folder } = setting;
   const p = new Scope();
-  const moments = encodeClips(p, input("clip", [frames, config.inChannels, size, size]), config);
+  const moments = encodeClips(p, input("clip", clipShape(setting)), config);
   const declared = new Map([...p.declared].map(([key, { shape }]) => [key, shape]));
   const mapped = mapWeights(await openPart(folder, "vae"), declared, { ignore: [/^decoder\./] });
   const model = toOnnx(simplify({ ...moments }), { storage: mapped.storage });
@@ -101,14 +104,15 @@ async function loadEncoder(
 }
 
 async function encodeOne(
-  { clips, frames, size, config }: LatentSetting,
+  setting: LatentSetting,
   engine: Engine,
   session: Session,
   index: number,
 ): Promise<Moments> {
-  const shape = [frames, config.inChannels, size, size];
-  const data = framesOf(await clips.pixels(index, size), size, 0, frames);
-  const outputs = await engine.run(session, { clip: { dtype: "f32", shape, data } });
+  const { clips, size } = setting;
+  const data = framesOf(await clips.pixels(index, size), size, 0, size.frames);
+  const clip = { dtype: "f32" as const, shape: clipShape(setting), data };
+  const outputs = await engine.run(session, { clip });
   const mean = await engine.download(outputs.mean);
   const logVariance = await engine.download(outputs.logVariance);
   return {

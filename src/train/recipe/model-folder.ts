@@ -79,7 +79,7 @@ function specOf(model: NewModelRecipe, { size, frames }: DataRecipe): Checkpoint
     transformer: model.transformer,
     vae: { ...model.vae, scalingFactor: 1 },
     scheduler: model.scheduler,
-    clip: { frames, height: size, width: size },
+    clip: { frames, ...size },
   };
 }
 

@@ -9,7 +9,7 @@ const parse = (text: string) => parseRecipe(text, "toy.yaml");
 
 test("fills in everything that is left out", () => {
   const recipe = parse("vae: {stages: [{steps: 5}]}");
-  expect(recipe.data).toMatchObject({ kind: "shapes", size: 64, frames: 17 });
+  expect(recipe.data).toMatchObject({ kind: "shapes", size: { width: 64, height: 64 }, frames: 17 });
   expect(recipe.model.new?.transformer.layers).toBe(6);
   expect(recipe.vae.stages[0]).toMatchObject({ steps: 5, train: "all", decay: "cosine", optimiser: "fresh" });
   expect(recipe.transformer.textDropout).toBe(0.1);
@@ -19,6 +19,38 @@ test("fills in everything that is left out", () => {
 test("takes a checkpoint in place of a new model", () => {
   const recipe = parse("model: {from: models/nano}\ntransformer: {stages: [{steps: 1}]}");
   expect(recipe.model).toEqual({ from: "models/nano" });
+});
+
+test("takes sizes as the side of a square, and as width by height", () => {
+  const recipe = parse(`
+    data: {kind: folder, path: clips, size: 720x480, frames: 49}
+    vae: {stages: [{steps: 1, size: 48}]}
+    transformer: {stages: [{steps: 1, size: 96x64, pack: {capacity: 99, sizes: [{frames: 9, size: 96x32}]}}]}
+  `);
+  const [stage] = recipe.transformer.stages;
+  expect(recipe.data.size).toEqual({ width: 720, height: 480 });
+  expect(recipe.vae.stages[0].size).toEqual({ width: 48, height: 48 });
+  expect(stage.size).toEqual({ width: 96, height: 64 });
+  expect(stage.pack?.sizes).toEqual([{ frames: 9, width: 96, height: 32 }]);
+});
+
+test.each([
+  '"72"',
+  "72.5",
+  "0",
+  "720x",
+  "720x0",
+  "720 x 480",
+  "720x480x3",
+  "[720, 480]",
+  "{width: 720}",
+  "null",
+])("refuses the size %s", (size) => {
+  const text = `data: {kind: shapes, size: ${size}}\nvae: {stages: [{steps: 1}]}`;
+  expect(() => parse(text)).toThrow(ConfigError);
+  expect(() => parse(text)).toThrow(
+    /^toy.yaml: data.size is .+; must be a whole number, or width by height such as 720x480$/,
+  );
 });
 
 const stages = "vae: {stages: [{steps: 5}]}\n";
@@ -42,7 +74,19 @@ test.each([
   ["vae: {stages: [{steps: 5, frames: 33}]}", "vae.stages[0].frames is 33, and the clips of data have 17"],
   [
     "transformer: {stages: [{steps: 5, frames: 9, pack: {capacity: 99, sizes: [{frames: 17, size: 64}]}}]}",
-    "transformer.stages[0].pack.sizes has 17 frames of 64 pixels, the stage 9 of 64",
+    "transformer.stages[0].pack.sizes has 17 frames of 64x64 pixels, the stage 9 frames of 64x64",
+  ],
+  [
+    "data: {kind: shapes, size: 64x48}\ntransformer: {stages: [{steps: 5, size: 48x64}]}",
+    "transformer.stages[0] wants 17 frames of 48x64 pixels, data has 17 frames of 64x48",
+  ],
+  [
+    "transformer: {stages: [{steps: 5, pack: {capacity: 99, sizes: [{frames: 9, size: 64, frame: 9}]}}]}",
+    "transformer.stages[0].pack.sizes[0].frame is no field of a recipe; did you mean frames?",
+  ],
+  [
+    "transformer: {stages: [{steps: 5, pack: {capacity: 99, sizes: [{frames: 9}]}}]}",
+    "transformer.stages[0].pack.sizes[0].size is missing; must be a whole number, or width by height",
   ],
   [
     "transformer: {variant: plainNorm, stages: [{steps: 5, pack: {capacity: 99, sizes: [{frames: 9, size: 64}]}}]}",

@@ -2,6 +2,7 @@
 import { parseDocument } from "yaml";
 import type { z } from "zod";
 import { ConfigError, editDistance } from "../../errors.ts";
+import { clipSizeOf, fitsInto, sizeKey } from "./clip-size.ts";
 import { type Recipe, recipeSchema, type TransformerStageRecipe } from "./schema.ts";
 
 /**
@@ -62,20 +63,18 @@ function checkStage(
   { data, transformer }: Pick<Recipe, "data" | "transformer">,
   where: string,
 ): void {
-  const { frames = data.frames, size = data.size } = stage;
-  if (frames > data.frames || size > data.size)
-    throw new ConfigError(
-      `${where} wants ${frames} frames of ${size} pixels, data has ${data.frames} of ${data.size}`,
-    );
+  const [largest, whole] = [clipSizeOf(stage, data), clipSizeOf({}, data)];
+  if (!fitsInto(largest, whole))
+    throw new ConfigError(`${where} wants ${sizeKey(largest)} pixels, data has ${sizeKey(whole)}`);
   if (stage.recompute && transformer.variant !== "none")
     throw new ConfigError(
       `${where} recomputes, and the variant ${transformer.variant} is not made in pieces; leave one of them out`,
     );
   if (pack === undefined) return;
-  const tooLarge = pack.sizes.find((each) => each.frames > frames || each.size > size);
+  const tooLarge = pack.sizes.find((size) => !fitsInto(size, largest));
   if (tooLarge !== undefined)
     throw new ConfigError(
-      `${where}.pack.sizes has ${tooLarge.frames} frames of ${tooLarge.size} pixels, the stage ${frames} of ${size}`,
+      `${where}.pack.sizes has ${sizeKey(tooLarge)} pixels, the stage ${sizeKey(largest)}`,
     );
   if (transformer.variant !== "none")
     throw new ConfigError(
@@ -138,11 +137,13 @@ type Inside = {
   readonly options?: readonly unknown[];
 };
 
-/** What defaults and optionality are wrapped around. */
+type Wrapped = { readonly def?: { readonly innerType?: unknown; readonly in?: unknown } };
+
+/** What defaults, optionality and transforms are wrapped around. */
 function insideOf(schema: unknown): Inside {
-  let inner = schema as { readonly def?: { readonly innerType?: unknown } } | undefined;
-  while (inner?.def?.innerType !== undefined) inner = inner.def.innerType as typeof inner;
-  return (inner ?? {}) as Inside;
+  const { innerType, in: source } = (schema as Wrapped | undefined)?.def ?? {};
+  const inner = innerType ?? source;
+  return inner === undefined ? ((schema ?? {}) as Inside) : insideOf(inner);
 }
 
 /** The known name with the fewest edits, if they are few. */

@@ -182,6 +182,42 @@ test(
   LONG,
 );
 
+test(
+  "trains VAE and transformer on clips that are wider than high, and writes both sides down",
+  async () => {
+    const shapes: (readonly number[])[] = [];
+    const show: Showing = {
+      clip: async (base, { shape }) => {
+        shapes.push(shape);
+        return base;
+      },
+      samples: async () => [],
+    };
+    const toy = toyRecipe({ vaeSteps: 2, transformerSteps: 2, top: "sample: {every: 2}" });
+    const { output } = await run(toy.replace("size: 16", "size: 24x16"), join(temporaryFolder(), "run"), {
+      show,
+    });
+    const config = (part: string) => JSON.parse(readFileSync(join(output!, part, "config.json"), "utf8"));
+    expect(shapes).toEqual([[1, 3, 32, 24]]);
+    expect(config("vae")).toMatchObject({ sample_width: 24, sample_height: 16 });
+    expect(config("transformer")).toMatchObject({ sample_width: 12, sample_height: 8 });
+  },
+  LONG,
+);
+
+test(
+  "cuts square windows out of clips that are wider than high, where they have room",
+  async () => {
+    const cut = (crop: number) =>
+      toyRecipe({ vaeSteps: 1, vae: `crop: ${crop}` }).replace("size: 16", "size: 24x16");
+    await run(cut(16), join(temporaryFolder(), "run"), { maxSteps: 1 });
+    await expect(run(cut(18), join(temporaryFolder(), "run"))).rejects.toThrow(
+      "toy.yaml: vae.stages[0]: crop is 18 pixels, and clips have only 24x16; take a smaller one",
+    );
+  },
+  LONG,
+);
+
 test("counts the turns of VAE and discriminator", () => {
   expect([1, 2, 3, 4, 5].map((step) => turnsUntil(step, 1))).toEqual([
     { vae: 1, judge: 0 },

@@ -21,7 +21,7 @@ export async function samplesOf(
   const { size } = data;
   const shown = sample.prompts.slice(0, clips.count).map(async (_, index) => {
     const pixels = await clips.firstFrame(index, size);
-    return { prompt: clips.caption(index), image: { width: size, height: size, rgb: interleaved(pixels) } };
+    return { prompt: clips.caption(index), image: { ...size, rgb: interleaved(pixels) } };
   });
   return Promise.all(shown);
 }

@@ -3,11 +3,20 @@ import { z } from "zod";
 import { sizeNames } from "../../data/shapes/vocabulary.ts";
 import { defaultAdamW } from "../optimiser/adamw.ts";
 import { defaultVaeWeights } from "../vae/loss.ts";
+import { type ClipSize, pixelSizeOf } from "./clip-size.ts";
 
 const count = z.int().min(1);
 const whole = z.int().min(0);
 const share = z.number().min(0).max(1);
 const path = z.string().min(1);
+
+/** A square's side, or width by height. */
+const pixels = z
+  .custom<number | string>(
+    (value) => pixelSizeOf(value) !== null,
+    "must be a whole number, or width by height such as 720x480",
+  )
+  .transform((value) => pixelSizeOf(value)!);
 
 /** Optimiser, learning rate and average of a stage. */
 const optimiserFields = {
@@ -46,8 +55,8 @@ const shapesSchema = z.strictObject({
   seed: whole.default(7),
   /** Clips that an epoch has. */
   clips: count.default(20_000),
-  /** Width and height in pixels. */
-  size: count.default(64),
+  /** Pixels: 64 for a square, or width by height such as 720x480. */
+  size: pixels.prefault(64),
   frames: count.default(17),
   fps: z.number().positive().default(8),
   /** Probabilities of a second object, a moving camera and a patterned background. */
@@ -65,7 +74,7 @@ const folderSchema = z.strictObject({
   kind: z.literal("folder"),
   /** Holds `metadata.jsonl` with a `file` and a `caption` in every line. */
   path,
-  size: count.default(64),
+  size: pixels.prefault(64),
   frames: count.default(17),
   fps: z.number().positive().default(8),
 });
@@ -139,8 +148,7 @@ const vaeStageSchema = z.strictObject({
   steps: count,
   /** Frames of a clip, 8k + 1; 1 for images. */
   frames: count.optional(),
-  /** Width and height in pixels. */
-  size: count.optional(),
+  size: pixels.optional(),
   /** Pixels a side of a window that is cut out of every clip, where it shows most; null for whole clips. */
   crop: count.nullable().default(null),
   /** Clips of a micro-batch, which go through at once. */
@@ -170,7 +178,9 @@ const vaeSchema = z.strictObject({
   engines: enginesSchema.prefault({}),
 });
 
-const clipSizeSchema = z.strictObject({ frames: count, size: count });
+const clipSizeSchema = z
+  .strictObject({ frames: count, size: pixels })
+  .transform(({ frames, size }): ClipSize => ({ frames, ...size }));
 
 const packSchema = z.strictObject({
   /** Most tokens of a row, text included. */
@@ -185,9 +195,9 @@ const packSchema = z.strictObject({
 
 const transformerStageSchema = z.strictObject({
   steps: count,
-  /** Frames and width and height in pixels of the longest and largest clips. */
+  /** Frames and pixels of the longest and largest clips. */
   frames: count.optional(),
-  size: count.optional(),
+  size: pixels.optional(),
   /** Clips of a micro-batch. */
   batch: count.default(8),
   /** Micro-batches of a step. */
@@ -267,8 +277,6 @@ export type DataRecipe = Recipe["data"];
 export type VaeStageRecipe = Recipe["vae"]["stages"][number];
 export type TransformerStageRecipe = Recipe["transformer"]["stages"][number];
 export type PackRecipe = z.infer<typeof packSchema>;
-/** Frames, and width and height in pixels. */
-export type ClipSize = z.infer<typeof clipSizeSchema>;
 /** Image to video with everything left to its default. */
 export const defaultImage = imageSchema.parse({});
 export type LoraRecipe = z.infer<typeof loraSchema>;

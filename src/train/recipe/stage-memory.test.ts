@@ -7,7 +7,6 @@ import { temporaryFolder } from "../../../test/helpers/command-line.ts";
 import { toyRecipe } from "../../../test/helpers/toy-recipe.ts";
 import { ConfigError } from "../../errors.ts";
 import { vaeActivations } from "../run/memory-estimate.ts";
-import { shapesClips } from "./clips.ts";
 import { makeModelFolder, readConfigs, readPart } from "./model-folder.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 import { type RecipeEvent, runRecipe } from "./run-recipe.ts";
@@ -19,11 +18,10 @@ const folder = mkdtempSync(join(tmpdir(), "cogvideox-memory-"));
 const model = join(folder, "model");
 const plan = (text: string) => {
   const recipe = parseRecipe(text, "toy.yaml");
-  if (recipe.data.kind !== "shapes") throw new Error("the toy has shapes");
-  return { recipe, stages: planStages(recipe), clips: shapesClips(recipe.data) };
+  return { recipe, stages: planStages(recipe) };
 };
 const toy = plan(toyRecipe());
-const place = { file: "toy.yaml", model, clips: toy.clips };
+const place = { file: "toy.yaml", model };
 
 beforeAll(() => makeModelFolder(model, toy.recipe));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -32,7 +30,7 @@ test("counts the values that a stage trains", async () => {
   const valuesOf = async (part: "vae" | "transformer" | "text_encoder") =>
     [...(await readPart(model, part)).values()].reduce((sum, { data }) => sum + data.length, 0);
   const [vae, transformer] = await Promise.all(
-    toy.stages.map((stage) => stageSize(toy.recipe, stage, place)),
+    toy.stages.map((stage) => stageSize(toy.recipe, stage, model)),
   );
   expect(vae).toMatchObject({ parameters: await valuesOf("vae"), batch: 1, microBatches: 2, engines: 1 });
   expect(transformer).toMatchObject({
@@ -46,14 +44,14 @@ test("counts the values that a stage trains", async () => {
 
 test("counts a LoRA by its matrices", async () => {
   const lora = plan(toyRecipe({ from: model, transformer: "lora: {rank: 2, layers: [to_q, proj]}" }));
-  const { parameters } = await stageSize(lora.recipe, lora.stages[0], { model, clips: lora.clips });
+  const { parameters } = await stageSize(lora.recipe, lora.stages[0], model);
   // Two blocks; to_q is 32 x 32, the first map of the feed-forward 128 x 32, and patch_embed.proj maps 4 x 2 x 2 to 32.
   expect(parameters).toBe(2 * (2 * (32 + 32) + 2 * (128 + 32)) + 2 * (16 + 32));
 });
 
 test("refuses a stage with the numbers and with what would fit", async () => {
   const large = plan(toyRecipe().replace("batch: 4, accumulate: 2", "batch: 4000"));
-  const going = requireMemory(large.recipe, large.stages[1], { ...place, clips: large.clips }, 1024 * mib);
+  const going = requireMemory(large.recipe, large.stages[1], place, 1024 * mib);
   await expect(going).rejects.toThrow(ConfigError);
   await expect(going).rejects.toThrow(
     /^toy.yaml: transformer.stages\[0\]: training takes about 3.0 GiB of memory, and 1.0 GiB are free; micro-batches of 1\d{3} instead of 4000 would fit, 4 of them a step/,

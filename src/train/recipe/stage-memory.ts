@@ -14,7 +14,7 @@ import {
   vaeActivations,
 } from "../run/memory-estimate.ts";
 import { discriminatorParams } from "../vae/discriminator.ts";
-import type { ClipSource } from "./clips.ts";
+import { type ClipSize, clipSizeOf, shownSize } from "./clip-size.ts";
 import { loraShapes } from "./lora.ts";
 import { type ModelConfigs, openPart, readConfigs } from "./model-folder.ts";
 import type { OptimiserRecipe, Recipe, TransformerStageRecipe, VaeStageRecipe } from "./schema.ts";
@@ -25,7 +25,7 @@ import { tokensOfClip } from "./transformer-graphs.ts";
 /** Bytes that a stage is estimated to take, and those that are free. */
 export type StageMemory = { readonly takes: number; readonly free: number };
 
-type Place = { readonly file: string; readonly model: string; readonly clips: ClipSource };
+type Place = { readonly file: string; readonly model: string };
 
 /**
  * The estimate for a stage.
@@ -37,33 +37,26 @@ export async function requireMemory(
   place: Place,
   free = availableMemory(),
 ): Promise<StageMemory> {
-  const size = await stageSize(recipe, planned, place);
+  const size = await stageSize(recipe, planned, place.model);
   const obstacle = memoryObstacle(size, free);
   if (obstacle !== null) throw new ConfigError(`${place.file}: ${planned.where}: ${obstacle}`);
   return { takes: trainingMemory(size).peak, free };
 }
 
-/** A stage as the estimate of memory wants it. */
-export async function stageSize(
-  recipe: Recipe,
-  planned: PlannedStage,
-  { model, clips }: Pick<Place, "model" | "clips">,
-): Promise<TrainingSize> {
+/** A stage as the estimate of memory wants it. @param model the run's */
+export async function stageSize(recipe: Recipe, planned: PlannedStage, model: string): Promise<TrainingSize> {
   const configs = await readConfigs(model);
   const engines = recipe[planned.kind].engines.count;
-  const { frames = clips.frames, size: side = recipe.data.size } = planned.stage;
-  const clip = { frames, height: side, width: side };
-  if (planned.kind === "vae") return { ...vaeSize(planned.stage, configs.vae, clip), engines };
-  return { ...(await transformerSize(recipe, planned.stage, configs, { model, clips })), engines };
+  if (planned.kind === "transformer")
+    return { ...(await transformerSize(recipe, planned.stage, configs, model)), engines };
+  const clip = clipSizeOf(planned.stage, recipe.data);
+  return { ...vaeSize(planned.stage, configs.vae, clip), engines };
 }
 
-type Clip = { readonly frames: number; readonly height: number; readonly width: number };
-
-function vaeSize(stage: VaeStageRecipe, config: VaeConfig, clip: Clip): TrainingSize {
+function vaeSize(stage: VaeStageRecipe, config: VaeConfig, clip: ClipSize): TrainingSize {
   const isTrained = (key: string) => stage.train === "all" || key.startsWith("decoder.");
   const judge = stage.discriminator === undefined ? new Map() : discriminatorParams(stage.discriminator);
-  const side = stage.crop ?? clip.height;
-  const perClip = vaeActivations(config, { ...clip, height: side, width: side });
+  const perClip = vaeActivations(config, { ...clip, ...shownSize(stage.crop, clip) });
   const parameters = valuesIn(vaeParams(config), isTrained) + valuesIn(judge);
   return {
     parameters,
@@ -79,7 +72,7 @@ async function transformerSize(
   recipe: Recipe,
   stage: TransformerStageRecipe,
   configs: ModelConfigs,
-  { model, clips }: Pick<Place, "model" | "clips">,
+  model: string,
 ): Promise<TrainingSize> {
   const { transformer, textEncoder } = configs;
   const { lora, trainTextEncoder } = recipe.transformer;
@@ -87,11 +80,7 @@ async function transformerSize(
   const parameters =
     valuesIn(lora === undefined ? declared : loraShapes(declared, lora)) +
     (trainTextEncoder ? valuesIn(textEncoderParams(textEncoder)) : 0);
-  const { batch, microBatches, tokens, texts } = countsOf(
-    stage,
-    configs,
-    stageShape(recipe, stage, configs, clips),
-  );
+  const { batch, microBatches, tokens, texts } = countsOf(stage, configs, stageShape(recipe, stage, configs));
   const ofText = (count: number) =>
     trainTextEncoder ? textActivations(textEncoder, texts(count), transformer.maxTextLength) : 0;
   const copies = roundedBytes(stage, parameters) + (lora === undefined ? 0 : await widenedBytes(model));

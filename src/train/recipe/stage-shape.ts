@@ -4,10 +4,10 @@ import type { LatentSize } from "../../models/transformer/grid.ts";
 import type { StagePositions } from "../diffusion/stage-positions.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { latentShape } from "../vae/codec.ts";
-import type { ClipSource } from "./clips.ts";
+import { type ClipSize, clipSizeOf, sizeKey } from "./clip-size.ts";
 import type { ModelConfigs } from "./model-folder.ts";
-import type { ClipSize, Recipe, TransformerStageRecipe } from "./schema.ts";
-import { sizeKey, sizesOf } from "./step-plan.ts";
+import type { Recipe, TransformerStageRecipe } from "./schema.ts";
+import { sizesOf } from "./step-plan.ts";
 import { tokensOfClip } from "./transformer-graphs.ts";
 
 export type StageShape = {
@@ -21,20 +21,18 @@ export function stageShape(
   { data, transformer: { stages } }: Recipe,
   stage: TransformerStageRecipe,
   { vae, transformer }: ModelConfigs,
-  clips: Pick<ClipSource, "frames">,
 ): StageShape {
-  const largestOf = ({ frames = clips.frames, size = data.size }: TransformerStageRecipe) => ({
-    frames,
-    size,
-  });
-  const latentSize = ({ frames, size }: ClipSize) => {
-    const [latentFrames, , height, width] = latentShape([frames, vae.inChannels, size, size], vae);
-    return { frames: latentFrames, height, width };
+  const latentSize = (clip: ClipSize) => {
+    const [frames, , height, width] = latentShape(
+      [clip.frames, vae.inChannels, clip.height, clip.width],
+      vae,
+    );
+    return { frames, height, width };
   };
-  const first = () => paddedSize(latentSize(largestOf(stages[0])), transformer.patchT);
+  const first = () => paddedSize(latentSize(clipSizeOf(stages[0], data)), transformer.patchT);
   const placement: StagePositions =
     stage.positions === "interpolate" ? { kind: "interpolate", base: first() } : { kind: stage.positions };
-  return { largest: largestOf(stage), latentSize, placement };
+  return { largest: clipSizeOf(stage, data), latentSize, placement };
 }
 
 /**

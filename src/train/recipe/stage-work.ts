@@ -8,22 +8,16 @@ import { type Cache, openCache } from "../cache/cache.ts";
 import type { Engines, TrainingTensors } from "../learner.ts";
 import { measurePeak } from "../run/measured-peak.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
+import { type ClipSize, clipSizeOf, sizeKey } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
 import { contestOf } from "./contest.ts";
 import { type FirstFrames, firstFrames } from "./first-frames.ts";
-import { encodeSet, type LatentSet, measureScale } from "./latent-set.ts";
+import { encodeSet, type LatentSet, type LatentSetting, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
 import { editConfig, type ModelConfigs, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
-import {
-  type ClipSize,
-  defaultImage,
-  type EnginesRecipe,
-  type Recipe,
-  type TransformerStageRecipe,
-} from "./schema.ts";
+import { defaultImage, type EnginesRecipe, type Recipe, type TransformerStageRecipe } from "./schema.ts";
 import { checkedSizes, type StageShape, stageShape } from "./stage-shape.ts";
 import type { PlannedStage } from "./stages.ts";
-import { sizeKey } from "./step-plan.ts";
 import { textStates } from "./text-states.ts";
 import { type StageStart, type Trainee, valuesOf, withoutPrefix } from "./trainee.ts";
 import { transformerStage } from "./transformer-stage.ts";
@@ -106,13 +100,13 @@ async function openTransformer(
 ): Promise<Omit<OpenStage, "peak">> {
   const { stage, stepsBefore, clipsBefore } = planned;
   const configs = await readConfigs(place.model);
-  const shape = stageShape(recipe, stage, configs, place.clips);
+  const shape = stageShape(recipe, stage, configs);
   const where = `${place.file}: ${planned.where}`;
   const cache = await openCache(join(place.folder, "cache"));
   const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
   const sets = new Map<string, LatentSet>();
   for (const size of checkedSizes(stage, shape, configs, where))
-    sets.set(sizeKey(size), await encodeClips(place, cache, engines, { ...size, count }));
+    sets.set(sizeKey(size), await encodeClips(place, cache, engines, { size, count }));
   const texts = recipe.transformer.trainTextEncoder
     ? null
     : await textStates(place.model, configs.textEncoder, cache, engines[0]);
@@ -170,7 +164,7 @@ function imagesFor(
   if (stage.pack !== undefined)
     throw new ConfigError(`${where} packs clips, and packed rows have no images; leave pack out`);
   const { dropout } = image ?? defaultImage;
-  const setting = { config: vae, folder: model, clips, size: largest.size, seed: recipe.seed, dropout };
+  const setting = { config: vae, folder: model, clips, size: largest, seed: recipe.seed, dropout };
   return firstFrames(setting, engine);
 }
 
@@ -178,7 +172,7 @@ async function encodeClips(
   { model, clips, signal, onEncoding }: Place,
   cache: Cache,
   engines: Engines,
-  wanted: { readonly frames: number; readonly size: number; readonly count: number },
+  wanted: Pick<LatentSetting, "size" | "count">,
 ): Promise<LatentSet> {
   const setting = { config: (await readConfigs(model)).vae, folder: model, clips, ...wanted };
   const onClip = (done: number) => onEncoding(done, wanted.count);
@@ -211,7 +205,7 @@ async function scaleLatents({ vae, data }: Recipe, place: Place): Promise<void> 
   try {
     const cache = await openCache(join(place.folder, "cache"));
     const count = Math.min(vae.scaleClips, place.clips.count);
-    const wanted = { frames: place.clips.frames, size: data.size, count };
+    const wanted = { size: clipSizeOf({}, data), count };
     const factor = await measureScale(await encodeClips(place, cache, engines, wanted));
     await editConfig(place.model, "vae", { scaling_factor: factor });
   } finally {

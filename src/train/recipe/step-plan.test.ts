@@ -1,9 +1,10 @@
 /** @file Tests of the clips that a step takes: sizes, images, timesteps and rows. */
 import { describe, expect, test } from "vitest";
+import { type ClipSize, sizeKey } from "./clip-size.ts";
 import { planStep, type StepPlanSetting, sizesOf } from "./step-plan.ts";
 
-const largest = { frames: 9, size: 16 };
-const tokensOf = ({ frames, size }: { frames: number; size: number }) => 4 + (frames * size ** 2) / 64;
+const largest = { frames: 9, width: 24, height: 16 };
+const tokensOf = ({ frames, width, height }: ClipSize) => 4 + (frames * width * height) / 64;
 const setting = (stage: Partial<StepPlanSetting["stage"]>): StepPlanSetting => ({
   stage: { batch: 3, accumulate: 4, imageShare: 0, ...stage },
   timesteps: "explicit",
@@ -13,7 +14,8 @@ const setting = (stage: Partial<StepPlanSetting["stage"]>): StepPlanSetting => (
 });
 const pack = {
   capacity: 60,
-  sizes: [largest, { frames: 5, size: 16 }, { frames: 5, size: 8 }],
+  /** Those of five frames have as many tokens as each other. */
+  sizes: [largest, { frames: 5, width: 16, height: 8 }, { frames: 5, width: 8, height: 16 }],
   weights: "per-sample" as const,
 };
 const steps = Array.from({ length: 100 }, (_, step) => step + 1);
@@ -34,7 +36,7 @@ test("a share of the micro-batches is of images, whole ones at a time", () => {
   for (const samples of plans) expect(new Set(samples.map(({ size }) => size.frames)).size).toBe(1);
   const images = plans.filter(([{ size }]) => size.frames === 1);
   expect(images.length / plans.length).toBeCloseTo(0.3, 1);
-  expect(images[0][0].size).toEqual({ frames: 1, size: 16 });
+  expect(images[0][0].size).toEqual({ ...largest, frames: 1 });
 });
 
 describe("packed", () => {
@@ -51,15 +53,14 @@ describe("packed", () => {
 
   test("clips are drawn in all sizes alike, and a share of them is of images", () => {
     const sizes = plans.flat(2).map(({ size }) => size);
-    const share = (is: (size: { frames: number; size: number }) => boolean) =>
-      sizes.filter(is).length / sizes.length;
+    const share = (is: (size: ClipSize) => boolean) => sizes.filter(is).length / sizes.length;
     expect(share(({ frames }) => frames === 1)).toBeCloseTo(0.25, 5);
     expect(share(({ frames }) => frames === 9)).toBeCloseTo(0.25, 1);
-    expect(share(({ size }) => size === 8)).toBeCloseTo(1 / 3, 1);
+    expect(share(({ width }) => width === 8)).toBeCloseTo(1 / 3, 1);
   });
 
   test("rows of the same clips have them in the same order", () => {
-    const rows = plans.flat().map((row) => row.map(({ size }) => `${size.frames}x${size.size}`));
+    const rows = plans.flat().map((row) => row.map(({ size }) => sizeKey(size)));
     const sorted = new Map(rows.map((row) => [row.toSorted().join(), row.join()]));
     for (const row of rows) expect(row.join()).toBe(sorted.get(row.toSorted().join()));
   });
@@ -75,7 +76,6 @@ test("a stage takes clips in each of its sizes, and their images where it has so
   expect(sizesOf({ batch: 1, accumulate: 1, imageShare: 0 }, largest)).toEqual([largest]);
   expect(sizesOf({ batch: 1, accumulate: 1, imageShare: 0.1, pack }, largest)).toEqual([
     ...pack.sizes,
-    { frames: 1, size: 16 },
-    { frames: 1, size: 8 },
+    ...pack.sizes.map((size) => ({ ...size, frames: 1 })),
   ]);
 });

@@ -4,7 +4,8 @@ import { packSamples } from "../diffusion/frame-pack/packing.ts";
 import { imagesInBatch } from "../diffusion/joint-images.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";
 import { trainingTimesteps } from "../diffusion/timesteps.ts";
-import type { ClipSize, PackRecipe, Recipe, TransformerStageRecipe } from "./schema.ts";
+import { type ClipSize, sizeKey } from "./clip-size.ts";
+import type { PackRecipe, Recipe, TransformerStageRecipe } from "./schema.ts";
 
 /** One clip of a step. */
 export type PlannedSample = {
@@ -30,11 +31,6 @@ export function sizesOf({ pack, imageShare }: StepPlanSetting["stage"], largest:
   const sizes = pack?.sizes ?? [largest];
   const all = imageShare > 0 ? [...sizes, ...sizes.map(asImage)] : sizes;
   return [...new Map(all.map((size) => [sizeKey(size), size])).values()];
-}
-
-/** Such as "9 frames of 64". */
-export function sizeKey({ frames, size }: ClipSize): string {
-  return `${frames} frames of ${size}`;
 }
 
 /** The micro-batches of a global step: a function of the seed and the step alone. */
@@ -74,11 +70,12 @@ function packed(
   const order = (a: number, b: number) =>
     tokens[b] - tokens[a] ||
     samples[b].size.frames - samples[a].size.frames ||
-    samples[b].size.size - samples[a].size.size ||
+    samples[b].size.height - samples[a].size.height ||
+    samples[b].size.width - samples[a].size.width ||
     a - b;
   return packSamples(tokens, { capacity, window }).map((row) => row.toSorted(order).map((i) => samples[i]));
 }
 
-function asImage({ size }: ClipSize): ClipSize {
-  return { frames: 1, size };
+function asImage(size: ClipSize): ClipSize {
+  return { ...size, frames: 1 };
 }

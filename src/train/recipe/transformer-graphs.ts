@@ -19,9 +19,10 @@ import {
   textToVideoFeeds,
   textToVideoGraph,
 } from "../tasks/text-to-video.ts";
+import { type ClipSize, sizeKey } from "./clip-size.ts";
 import { withLora } from "./lora.ts";
-import type { ClipSize, Recipe, TransformerStageRecipe } from "./schema.ts";
-import { type PlannedSample, sizeKey } from "./step-plan.ts";
+import type { Recipe, TransformerStageRecipe } from "./schema.ts";
+import type { PlannedSample } from "./step-plan.ts";
 import { varied } from "./variants.ts";
 
 /** What the graphs of a stage are made of. */

@@ -10,12 +10,13 @@ import { train } from "../loop.ts";
 import type { Params } from "../new-checkpoint/params-file.ts";
 import { learningRate } from "../optimiser/learning-rate.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
+import type { ClipSize } from "./clip-size.ts";
 import { type ClipSource, clipOrder } from "./clips.ts";
 import type { FirstFrames } from "./first-frames.ts";
 import type { LatentSet } from "./latent-set.ts";
 import { initialLora } from "./lora.ts";
 import { readPart } from "./model-folder.ts";
-import type { ClipSize, Recipe, TransformerStageRecipe } from "./schema.ts";
+import type { Recipe, TransformerStageRecipe } from "./schema.ts";
 import { type PlannedSample, planStep } from "./step-plan.ts";
 import type { TextStates } from "./text-states.ts";
 import {

@@ -18,6 +18,7 @@ import { latentShape } from "../vae/codec.ts";
 import { clipRule, comesBack, vaeLoss } from "../vae/loss.ts";
 import { lpips } from "../vae/lpips.ts";
 import { perceptualFrame, perceptualTerm, plainPerceptual } from "../vae/perceptual.ts";
+import { type PixelSize, shownSize, showPixels, sizeKey } from "./clip-size.ts";
 import { type ClipSource, clipOrder, detailOf, framesOf, windowOf } from "./clips.ts";
 import { colourTerm } from "./colour-term.ts";
 import { openPart, readPart } from "./model-folder.ts";
@@ -41,7 +42,7 @@ export type VaeStageSetting = {
   /** The run's model. */
   readonly folder: string;
   readonly clips: ClipSource;
-  readonly size: number;
+  readonly size: PixelSize;
   readonly seed: number;
   /** Steps and clips of the stages before, so that no two stages draw the same. */
   readonly stepsBefore: number;
@@ -224,7 +225,7 @@ async function vaeFeeds(
 /** Windows that are drawn for every clip, of which the one with most in it is taken. */
 const WINDOWS = 3;
 
-/** Frames `[T, 3, S, S]` of a clip from one that is drawn, whole or a window of them. */
+/** Frames `[T, 3, H, W]` of a clip from one that is drawn, whole or a window of them. */
 async function drawClip(
   { stage: { crop }, clips, size, seed }: VaeStageSetting,
   frames: number,
@@ -235,9 +236,9 @@ async function drawClip(
   const whole = framesOf(await clips.pixels(index, size), size, from, frames);
   if (crop === null) return whole;
   const rng = rngFor(seed, "window", step, i);
-  const place = () => Math.floor(drawUniform(rng) * (size - crop + 1));
+  const placeIn = (side: number) => Math.floor(drawUniform(rng) * (side - crop + 1));
   const windows = Array.from({ length: WINDOWS }, () =>
-    windowOf(whole, size, { row: place(), column: place() }, crop),
+    windowOf(whole, size, { row: placeIn(size.height), column: placeIn(size.width) }, crop),
   );
   const detail = windows.map(detailOf);
   return windows[detail.indexOf(Math.max(...detail))];
@@ -255,8 +256,8 @@ function sideBySide(clips: readonly Float32Array[], frames: number): Float32Arra
 
 /** Shapes of a micro-batch of clips and of their latents. */
 export function sampleShapes({ stage, config, size }: VaeStageSetting, frames: number) {
-  const side = stage.crop ?? size;
-  const clip = [frames, config.inChannels, side, side];
+  const { width, height } = shownSize(stage.crop, size);
+  const clip = [frames, config.inChannels, height, width];
   const [pictures, latents] = [clip, latentShape(clip, config)].map(([n, ...rest]) => [
     n * stage.batch,
     ...rest,
@@ -264,7 +265,7 @@ export function sampleShapes({ stage, config, size }: VaeStageSetting, frames: n
   return { shape: pictures, latents };
 }
 
-/** The first clips of the order above what the VAE makes of them, `[T, 3, 2S, S]`. */
+/** The first clips of the order above what the VAE makes of them, `[T, 3, 2H, W]`. */
 export async function reconstruction(
   setting: VaeStageSetting,
   learner: Learner,
@@ -277,15 +278,16 @@ export async function reconstruction(
   const feeds = await vaeFeeds(setting, graph, indices, { step: 0, part: 0 });
   const { reconstruction } = await learner.evaluate({ graph: graph.showing, feeds: { ...feeds, ...more } });
   const { shape } = sampleShapes(setting, graph.frames);
-  const [side, picture] = [shape[3], sizeOf(shape.slice(1))];
-  const plane = side * side;
+  const [, channels, height, width] = shape;
+  const plane = height * width;
+  const picture = channels * plane;
   const data = new Float32Array(2 * graph.frames * picture);
   for (let i = 0; i < graph.frames * 3; i++) {
     const from = Math.floor(i / 3) * batch * picture + (i % 3) * plane;
     data.set((feeds.clip.data as Float32Array).subarray(from, from + plane), 2 * i * plane);
     data.set((reconstruction.data as Float32Array).subarray(from, from + plane), (2 * i + 1) * plane);
   }
-  return { data, shape: [graph.frames, 3, 2 * side, side] };
+  return { data, shape: [graph.frames, 3, 2 * height, width] };
 }
 
 function lengthOf({ stage, clips }: VaeStageSetting): number {
@@ -295,13 +297,13 @@ function lengthOf({ stage, clips }: VaeStageSetting): number {
 function checkSize(setting: VaeStageSetting): void {
   const { config, size, where, stage } = setting;
   const frames = lengthOf(setting);
-  const side = stage.crop ?? size;
-  if (side > size)
+  const shown = shownSize(stage.crop, size);
+  if (shown.width > size.width || shown.height > size.height)
     throw new ConfigError(
-      `${where}: crop is ${side} pixels, more than the ${size} that clips have; take a smaller one`,
+      `${where}: crop is ${stage.crop} pixels, and clips have only ${showPixels(size)}; take a smaller one`,
     );
-  if (!comesBack([frames, config.inChannels, side, side], config))
+  if (!comesBack([frames, config.inChannels, shown.height, shown.width], config))
     throw new ConfigError(
-      `${where}: clips must be ${clipRule(config)}, got ${frames} frames of ${side} x ${side} pixels`,
+      `${where}: clips must be ${clipRule(config)}, got ${sizeKey({ frames, ...shown })} pixels`,
     );
 }

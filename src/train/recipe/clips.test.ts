@@ -1,0 +1,41 @@
+/** @file Tests of pixels: how bytes become planes, and which of them a window or some frames take, where sides differ. */
+import { expect, test } from "vitest";
+import { framesOf, interleaved, planar, shapesClips, windowOf } from "./clips.ts";
+import { parseRecipe } from "./parse-recipe.ts";
+
+const size = { width: 3, height: 2 };
+/** Two frames; each value says its frame, channel, row and column. */
+const code = (t: number, c: number, y: number, x: number) => 100 * t + 40 * c + 10 * y + x;
+const every = (count: number) => Array.from({ length: count }, (_, i) => i);
+const planes = every(2).flatMap((t) =>
+  every(3).flatMap((c) => every(2).flatMap((y) => every(3).map((x) => code(t, c, y, x)))),
+);
+const pixels = Float32Array.from(planes);
+
+test("bytes come apart into planes and together again", () => {
+  const rgb = Uint8Array.from(
+    every(2).flatMap((y) => every(3).flatMap((x) => every(3).map((c) => code(0, c, y, x)))),
+  );
+  const values = planar(rgb, size);
+  expect([...values].map((value) => Math.round(127.5 * (value + 1)))).toEqual(planes.slice(0, 18));
+  expect(interleaved(values)).toEqual(rgb);
+});
+
+test("frames and windows are taken out of the right rows and columns", () => {
+  expect([...framesOf(pixels, size, 1, 1)]).toEqual(planes.slice(18));
+  const window = windowOf(pixels, size, { row: 0, column: 1 }, 2);
+  const expected = every(2).flatMap((t) =>
+    every(3).flatMap((c) => every(2).flatMap((y) => [1, 2].map((x) => code(t, c, y, x)))),
+  );
+  expect([...window]).toEqual(expected);
+});
+
+test("shapes are drawn in the width and height that are asked for", async () => {
+  const { data } = parseRecipe("vae: {stages: [{steps: 1}]}", "toy.yaml");
+  if (data.kind !== "shapes") throw new Error("shapes are the default");
+  const clips = shapesClips({ ...data, frames: 5 });
+  const whole = await clips.pixels(0, { width: 24, height: 16 });
+  expect(whole).toHaveLength(5 * 3 * 24 * 16);
+  expect(await clips.firstFrame(0, { width: 24, height: 16 })).toEqual(whole.slice(0, 3 * 24 * 16));
+  expect(await clips.pixels(0, { width: 16, height: 24 })).not.toEqual(whole);
+});
