@@ -12,13 +12,15 @@ import { type Cell, drawSheet } from "./sheet.ts";
 import { root } from "./source-files.ts";
 
 const CLIPS = 24;
+/** Little guidance suits a model that has hardly any doubt about colours. */
+const GUIDANCE = 2;
 const sceneAt = heldOutScenes(shapesOf(join(root, "recipes/nano.yaml")), 31);
 const pipeline = await loadPipeline(process.argv[2]);
 const cells: Cell[] = [];
 for (let index = 0; index < CLIPS; index++) {
   const scene = sceneAt(index);
   const label = captionOf(scene, { seed: 5, index });
-  const { rgb } = await generatedClip(pipeline, { prompt: label, seed: index });
+  const { rgb } = await generatedClip(pipeline, { prompt: label, seed: index, guidance: GUIDANCE });
   cells.push({ rgb, label });
 }
 await pipeline.close();
