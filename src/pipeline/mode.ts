@@ -2,6 +2,7 @@
 import type { TorchRng } from "../diffusion/noise.ts";
 import type { SamplingPlan } from "../diffusion/sampler.ts";
 import { ConfigError } from "../errors.ts";
+import { takesImage } from "../models/transformer/config.ts";
 import type { LatentSize } from "../models/transformer/grid.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -59,7 +60,7 @@ export function kindsOf({ transformer, pipelineClass, folder }: Checkpoint): rea
   const { inChannels, outChannels } = transformer.config;
   if (inChannels === outChannels) return ["text"];
   if (inChannels === 2 * outChannels + 1) return ["inpaint"];
-  if (inChannels === 2 * outChannels) {
+  if (takesImage(transformer.config)) {
     if (/ImageToVideo/.test(pipelineClass)) return ["image"];
     return /Control/.test(pipelineClass) ? ["control"] : ["image", "control"];
   }

@@ -139,7 +139,7 @@ export function textToVideoFeeds(
   const { latents: shape, noise } = mixtureShapes(config, call);
   const rng = rngFor(place.seed, "noise", place.step, place.part);
   return {
-    latents: floats(shape, join(latents)),
+    latents: floats(shape, joinFloats(latents)),
     noise: floats(noise, drawNormals(rng, sizeOf(noise))),
     ...rateFeeds(timesteps, schedule, config),
     weights: floats([call.batch], weights ?? new Float32Array(call.batch).fill(1)),
@@ -176,7 +176,7 @@ export function textFeeds(
 ): Record<string, HostTensor> {
   const batch = text.length;
   if (text[0] instanceof Float32Array)
-    return { text: floats([batch, textLength, textDim], join(text as readonly Float32Array[])) };
+    return { text: floats([batch, textLength, textDim], joinFloats(text as readonly Float32Array[])) };
   const data = Int32Array.from(text.flatMap((ids) => [...ids]));
   return { ids: { dtype: "i32", shape: [batch, textLength], data } };
 }
@@ -194,7 +194,7 @@ function imageFeeds(
     );
   const offsets = Array<number>(noise[0]).fill(OFS);
   return {
-    ...(images === undefined ? {} : { image: floats(noise, join(images)) }),
+    ...(images === undefined ? {} : { image: floats(noise, joinFloats(images)) }),
     ...(ofsDim === null ? {} : { ofs: floats([noise[0], ofsDim], timestepFeatures(offsets, ofsDim)) }),
   };
 }
@@ -211,7 +211,8 @@ export function floats(shape: readonly number[], data: Float32Array): HostTensor
   return { dtype: "f32", shape, data };
 }
 
-function join(parts: readonly Float32Array[]): Float32Array {
+/** The values of all parts, one part behind the other. */
+export function joinFloats(parts: readonly Float32Array[]): Float32Array {
   const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of parts) {
