@@ -12,6 +12,7 @@ import { captionOf } from "../src/data/shapes/caption.ts";
 import type { CacheOptions } from "../src/pipeline/caches/caches.ts";
 import { loadPipeline, type Pipeline } from "../src/pipeline/pipeline.ts";
 import { textToVideo } from "../src/pipeline/text-to-video.ts";
+import { joinFloats } from "../src/train/tasks/text-to-video.ts";
 import { psnr } from "../src/train/vae/metrics.ts";
 
 const { values, positionals } = parseArgs({
@@ -79,7 +80,7 @@ async function clipsWith(model: Pipeline, cache: CacheOptions | undefined) {
 
 /** Chunks of frames `[T, H, W, 3]` as one. */
 function joined(parts: readonly Clip[]): Clip {
-  const data = Float32Array.from(parts.flatMap((part) => [...part.data]));
+  const data = joinFloats(parts.map((part) => part.data));
   const frames = parts.reduce((sum, { shape }) => sum + shape[0], 0);
   return { data, shape: parts[0].shape.with(0, frames) };
 }

@@ -11,8 +11,9 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { nextUint32, seedMt19937 } from "../src/diffusion/mt19937.ts";
+import { createRng } from "../src/diffusion/noise.ts";
 import { ConfigError } from "../src/errors.ts";
+import { drawUniform } from "../src/train/diffusion/random.ts";
 
 const cli = fileURLToPath(new URL("../bin/cogvideox.mjs", import.meta.url));
 const fixture = fileURLToPath(new URL("../test/fixtures/checkpoints/t2v-rope", import.meta.url));
@@ -25,7 +26,7 @@ const { values } = parseArgs({
   },
 });
 const kills = wholeNumber("kills", values.kills, 1);
-const twister = seedMt19937(wholeNumber("seed", values.seed, 0));
+const rng = createRng(wholeNumber("seed", values.seed, 0));
 
 /**
  * Momentum, second order and fresh noise in every step: everything that a saved state can hold. So many steps that those
@@ -57,8 +58,8 @@ try {
     const cwd = join(scratch, `run-${++runs}`);
     await mkdir(cwd);
     const begun = performance.now();
-    const wanted = Math.min(kills - done, 1 + Math.floor(MOST_KILLS_OF_A_RUN * random()));
-    const places = await killedRun(cwd, wanted, () => unkilledMs * random());
+    const wanted = Math.min(kills - done, 1 + Math.floor(MOST_KILLS_OF_A_RUN * drawUniform(rng)));
+    const places = await killedRun(cwd, wanted, () => unkilledMs * drawUniform(rng));
     for (const place of places) landed[place]++;
     done += places.length;
     // The machine may have become faster, so that all moments come too late.
@@ -124,11 +125,6 @@ async function differences(whole: string, cwd: string): Promise<string[]> {
     if (!isSame) other.push(name);
   }
   return [...other.map((name) => `${name} differs`), ...left.map((name) => `${name} was left behind`)];
-}
-
-/** Uniform in [0, 1). */
-function random(): number {
-  return nextUint32(twister) / 2 ** 32;
 }
 
 function wholeNumber(name: string, text: string, least: number): number {

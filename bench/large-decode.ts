@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { createRng, drawNormals } from "../src/diffusion/noise.ts";
 import { sizeOf } from "../src/graph/shape.ts";
-import { planarToRgb } from "../src/media/frames.ts";
+import { signedToRgb } from "../src/media/frames.ts";
 import { createVideoWriter } from "../src/media/write.ts";
 import { parseVaeConfig } from "../src/models/vae/config.ts";
 import { openComponent } from "../src/pipeline/checkpoint.ts";
@@ -52,12 +52,8 @@ let first: number | null = null;
 let written = 0;
 for await (const chunk of decoder.decodeStream({ dtype: "f32", shape, data })) {
   first ??= secondsSince(start);
-  const pixels = chunk.data as Float32Array;
-  const size = pixels.length / chunk.shape[0];
-  for (let t = 0; t < chunk.shape[0]; t++, written++) {
-    const frame = pixels.subarray(t * size, (t + 1) * size).map((x) => (x + 1) / 2);
-    await video.write(planarToRgb(frame, { frames: 1, height, width }));
-  }
+  for (const frame of signedToRgb(chunk.data as Float32Array, { height, width })) await video.write(frame);
+  written += chunk.shape[0];
 }
 await video.finish();
 const seconds = secondsSince(start);

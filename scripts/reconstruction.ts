@@ -5,6 +5,7 @@ import { VideoDecoder } from "../src/pipeline/video-decoder.ts";
 import { VideoEncoder } from "../src/pipeline/video-encoder.ts";
 import type { Engine } from "../src/runtime/engine.ts";
 import type { HostTensor } from "../src/runtime/protocol.ts";
+import { joinFloats } from "../src/train/tasks/text-to-video.ts";
 import type { FrameStack } from "../src/train/vae/metrics.ts";
 
 /** Frames `[T, 3, H, W]` in [-1, 1] as the means of their latents give them back, not clamped. */
@@ -26,23 +27,13 @@ export async function reconstructor(engine: Engine, folder: string): Promise<Rec
     }
     const shape = [means.length, config.latentChannels, ...sides];
     const pixels: Float32Array[] = [];
-    for await (const { data } of decoder.decodeStream({ dtype: "f32", shape, data: joined(means) }))
+    for await (const { data } of decoder.decodeStream({ dtype: "f32", shape, data: joinFloats(means) }))
       pixels.push(data as Float32Array);
-    return joined(pixels);
+    return joinFloats(pixels);
   };
 }
 
 /** Frames `[T, 3, H, W]` around [-1, 1] as `metrics.ts` takes them. */
 export function stackOf(data: Float32Array, shape: FrameStack["shape"]): FrameStack {
   return { data: data.map((x) => Math.min(1, Math.max(-1, x))), shape, layout: "planar", range: 2 };
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(parts.reduce((n, part) => n + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }

@@ -5,10 +5,11 @@
  */
 import { parseArgs } from "node:util";
 import { fitImage } from "../src/media/fit.ts";
-import { planarToRgb, rgbToPlanar } from "../src/media/frames.ts";
+import { rgbToPlanar, signedToRgb } from "../src/media/frames.ts";
 import { readClip } from "../src/media/pictures.ts";
 import { createVideoWriter } from "../src/media/write.ts";
 import { Engine } from "../src/runtime/engine.ts";
+import { joinFloats } from "../src/train/tasks/text-to-video.ts";
 import { reportReconstruction } from "../src/train/vae/metrics.ts";
 import { reconstructor, stackOf } from "./reconstruction.ts";
 
@@ -30,18 +31,14 @@ for await (const picture of readClip(input)) {
   if (source.length === atMost) break;
 }
 const shape = [source.length, 3, height, width] as const;
-const data = Float32Array.from(source.flatMap((frame) => [...frame]));
+const data = joinFloats(source);
 const engine = new Engine({ threads: 2 });
 const reconstruct = await reconstructor(engine, values.model);
 const back = await reconstruct({ dtype: "f32", shape, data });
 await engine.close();
 
 const video = await createVideoWriter(output, { width, height, fps: 8 });
-const size = 3 * height * width;
-for (let t = 0; t < source.length; t++) {
-  const frame = back.subarray(t * size, (t + 1) * size).map((x) => (x + 1) / 2);
-  await video.write(planarToRgb(frame, { frames: 1, height, width }));
-}
+for (const frame of signedToRgb(back, { height, width })) await video.write(frame);
 await video.finish();
 const report = reportReconstruction(stackOf(data, shape), stackOf(back, shape));
 console.log(

@@ -37,6 +37,21 @@ export function interleavedToRgb(values: ArrayLike<number>, size: ClipSize): Uin
   return rgb;
 }
 
+/**
+ * Planar frames `[F, 3, H, W]` around [-1, 1], as a VAE makes them, to RGB bytes `[H, W, 3]`, a frame at a time. Rounding
+ * and errors as `planarToRgb`.
+ */
+export function* signedToRgb(
+  values: Float32Array,
+  { height, width }: Omit<ClipSize, "frames">,
+): Generator<Uint8Array> {
+  const size = 3 * height * width;
+  for (let at = 0; at < values.length; at += size) {
+    const frame = values.subarray(at, at + size).map((value) => value / 2 + 0.5);
+    yield planarToRgb(frame, { frames: 1, height, width });
+  }
+}
+
 /** RGB bytes `[F, H, W, 3]` to planar floats `[3, F, H, W]`, `byte / 255`. Throws ShapeError for a wrong length. */
 export function rgbToPlanar(rgb: Uint8Array, size: ClipSize): Float32Array {
   checkLength(rgb, size);

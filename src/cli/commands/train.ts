@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { ConfigError } from "../../errors.ts";
-import { planarToRgb } from "../../media/frames.ts";
+import { signedToRgb } from "../../media/frames.ts";
 import { createVideoWriter } from "../../media/write.ts";
 import { imageToVideo } from "../../pipeline/image-to-video.ts";
 import { loadPipeline } from "../../pipeline/pipeline.ts";
@@ -140,14 +140,10 @@ function lineOf(event: Extract<RecipeEvent, { kind: "step" }>, steps: number): s
 function showing({ signal }: Context): Showing {
   return {
     clip: async (base, { data, shape, fps }) => {
-      const [frames, , height, width] = shape;
+      const [, , height, width] = shape;
       const file = `${base}.webp`;
       const writer = await createVideoWriter(file, { width, height, fps });
-      const size = 3 * height * width;
-      for (let i = 0; i < frames; i++) {
-        const frame = data.subarray(i * size, (i + 1) * size).map((value) => value / 2 + 0.5);
-        await writer.write(planarToRgb(frame, { frames: 1, height, width }));
-      }
+      for (const frame of signedToRgb(data, { height, width })) await writer.write(frame);
       await writer.finish();
       return file;
     },
