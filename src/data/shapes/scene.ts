@@ -60,8 +60,8 @@ export interface DrawOptions {
   /** Probability that the background is more than plain. Default 0.5. */
   readonly patterned?: number;
   /**
-   * Parts a side is cut into by the lines that objects are placed on; every size then has one radius and every path one
-   * length. Anywhere, with radii and lengths drawn, unless given.
+   * Parts a side is cut into by the lines that objects are placed on; every size then has one radius, every path one length
+   * and every spin one direction. Anywhere, with radii, lengths and turns drawn, unless given.
    */
   readonly grid?: number;
 }
@@ -205,13 +205,13 @@ function within(random: RandomSource, range: Range, grid: number | undefined): n
   return inside.length === 0 ? undefined : random.pick(inside);
 }
 
-/** The same motion with the middle of what its radius, its path and its turn are drawn from. */
+/** The same motion with the middle of what its radius, its path and its turn are drawn from; all turn clockwise. */
 function evened<T extends Omit<SceneObject, "x" | "y">>(object: T, travel: Travel): T {
   return {
     ...object,
     radius: middle(sizes[object.size]),
     travel: object.travel === 0 ? 0 : middle(travels[travel]),
-    turn: Math.sign(object.turn) * middle(TURN),
+    turn: object.turn === 0 ? 0 : middle(TURN),
   };
 }
 
