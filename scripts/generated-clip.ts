@@ -1,4 +1,6 @@
 /** @file A clip from a prompt as 8-bit pixels, for scripts that look at what a model makes. */
+import type { RgbImage } from "../src/media/read.ts";
+import { imageToVideo } from "../src/pipeline/image-to-video.ts";
 import type { Pipeline } from "../src/pipeline/pipeline.ts";
 import { type TextToVideoOptions, textToVideo } from "../src/pipeline/text-to-video.ts";
 
@@ -8,10 +10,17 @@ export type GeneratedClip = {
   readonly size: { readonly width: number; readonly height: number; readonly frames: number };
 };
 
-export async function generatedClip(pipeline: Pipeline, options: TextToVideoOptions): Promise<GeneratedClip> {
+/** What to make; from an image where there is one. */
+export type ClipRequest = TextToVideoOptions & { readonly image?: RgbImage };
+
+export async function generatedClip(
+  pipeline: Pipeline,
+  { image, ...options }: ClipRequest,
+): Promise<GeneratedClip> {
   const parts: Uint8Array[] = [];
   let size = { width: 0, height: 0 };
-  for await (const event of textToVideo(pipeline, options)) {
+  const events = image ? imageToVideo(pipeline, { ...options, image }) : textToVideo(pipeline, options);
+  for await (const event of events) {
     if (event.kind === "started") size = event;
     if (event.kind === "frames")
       parts.push(Uint8Array.from(event.frames.data as Float32Array, (value) => Math.round(255 * value)));

@@ -1,13 +1,18 @@
 /**
- * @file Scores a text-to-video model on held-out shapes with the exact reader, as one line of JSON.
+ * @file Scores a model on held-out shapes with the exact reader, as one line of JSON; an image-to-video model is given the
+ * first frame of the scene that it is to show.
  *
- *     npx tsx scripts/nano-report.ts [DIR] [--prompts N] [--seeds N] [--guidance X] [--scheduler dpm] [--precision int8] ...
+ *     npx tsx scripts/nano-report.ts [DIR] [--prompts N] [--seeds N] [--guidance X] [--scheduler dpm] [--precision int8]
+ *         [--lora DIR] [--first N] [--recipe FILE] [--verbose]
  */
 import { parseArgs } from "node:util";
 import { captionOf } from "../src/data/shapes/caption.ts";
 import { judge, type Verdict } from "../src/data/shapes/reader/judge.ts";
 import { readClip } from "../src/data/shapes/reader/read.ts";
+import { renderScene } from "../src/data/shapes/render.ts";
 import type { Scene } from "../src/data/shapes/scene.ts";
+import type { RgbImage } from "../src/media/read.ts";
+import { takesImage } from "../src/models/transformer/config.ts";
 import { loadPipeline } from "../src/pipeline/pipeline.ts";
 import type { Precision } from "../src/pipeline/precision.ts";
 import { generatedClip } from "./generated-clip.ts";
@@ -25,6 +30,8 @@ const { values, positionals } = parseArgs({
     guidance: { type: "string", default: "6" },
     scheduler: { type: "string", default: "ddim" },
     precision: { type: "string" },
+    lora: { type: "string" },
+    first: { type: "string", default: "0" },
     recipe: { type: "string", default: "recipes/nano.yaml" },
     verbose: { type: "boolean", default: false },
   },
@@ -35,15 +42,22 @@ const request = {
   guidance: Number(values.guidance),
   scheduler: values.scheduler as "ddim" | "dpm",
 };
-const sceneAt = heldOutScenes(shapesOf(values.recipe), 2024);
-const pipeline = await loadPipeline(positionals[0], { precision: values.precision as Precision | undefined });
+const data = shapesOf(values.recipe);
+const sceneAt = heldOutScenes(data, 2024);
+const pipeline = await loadPipeline(positionals[0], {
+  precision: values.precision as Precision | undefined,
+  loras: values.lora === undefined ? [] : [{ file: values.lora }],
+});
+const isFromImage = takesImage(pipeline.checkpoint.transformer.config);
 const scores = { one: empty(), two: empty() };
 const start = performance.now();
-for (let index = 0; index < Number(values.prompts); index++) {
+const from = Number(values.first);
+for (let index = from; index < from + Number(values.prompts); index++) {
   const scene = sceneAt(index);
   const prompt = captionOf(scene, { seed: 5, index, length: "short" });
   for (let seed = 0; seed < Number(values.seeds); seed++) {
-    const { rgb, size } = await generatedClip(pipeline, { ...request, prompt, seed });
+    const image = isFromImage ? firstFrame(scene) : undefined;
+    const { rgb, size } = await generatedClip(pipeline, { ...request, prompt, seed, image });
     const verdict = judge(readClip(rgb, size), scene);
     add(scores[scene.objects.length === 1 ? "one" : "two"], verdict);
     if (values.verbose && !verdict.everything) console.error(`${describe(scene)}: ${missed(verdict)}`);
@@ -66,6 +80,12 @@ console.log(
     seconds,
   }),
 );
+
+function firstFrame(scene: Scene): RgbImage {
+  const { size, frames } = data;
+  const rgb = renderScene(scene, { ...size, frames });
+  return { ...size, rgb: rgb.subarray(0, size.width * size.height * 3) };
+}
 
 function empty(): Score {
   return { colour: 0, shape: 0, motion: 0, everything: 0, clips: 0 };
