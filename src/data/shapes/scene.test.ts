@@ -93,3 +93,12 @@ test("on a grid, objects stand on its lines with one radius for each size, one l
   const turns = new Set(single.filter(({ motion }) => motion === "spins").map(({ turn }) => turn));
   expect([...turns]).toEqual([2.9]);
 });
+
+test("motions are drawn as often as asked", () => {
+  const counts = new Map<string, number>();
+  for (const { objects } of draw(1200, { motions: { spins: 4 }, twoObjects: 0 }))
+    counts.set(objects[0].motion, (counts.get(objects[0].motion) ?? 0) + 1);
+  expect(counts.get("spins")).toBeGreaterThan(340);
+  expect(counts.get("spins")).toBeLessThan(460);
+  expect(counts.get("left")).toBeLessThan(140);
+});

@@ -5,6 +5,7 @@ import { type RandomSource, randomSource } from "./random.ts";
 import {
   type Camera,
   cameras,
+  type Motion,
   type Pattern,
   patterns,
   type Size,
@@ -64,6 +65,8 @@ export interface DrawOptions {
    * and every spin one direction. Anywhere, with radii, lengths and turns drawn, unless given.
    */
   readonly grid?: number;
+  /** How often motions are drawn beside one another, in whole numbers; 1 for each that is not named. */
+  readonly motions?: Partial<Record<Motion, number>>;
 }
 
 /** Draws the scene of (seed, index): a pure function of its options. */
@@ -75,6 +78,7 @@ export function drawScene(options: DrawOptions): Scene {
   const first = drawComposition(
     random,
     (each) => split === "all" || isHeldOut(each) === (split === "held-out"),
+    options.motions,
   );
   const pattern = random.chance(patterned) ? random.pick(patterns.slice(1)) : "plain";
   const tone = random.pick(toneNames);
@@ -83,6 +87,7 @@ export function drawScene(options: DrawOptions): Scene {
       random,
       (each) =>
         each.colour !== first.colour && each.shape !== first.shape && (split === "all" || !isHeldOut(each)),
+      options.motions,
     );
     return { objects: placeTwo(random, first, second, grid), background: { tone, pattern }, camera: "still" };
   }
@@ -104,9 +109,14 @@ function isTexture(pattern: Pattern): boolean {
 }
 
 /** Motion first, then colour and shape, so that spinning, which two shapes cannot, is as frequent as the rest. */
-function drawComposition(random: RandomSource, allowed: (each: Composition) => boolean): Composition {
+function drawComposition(
+  random: RandomSource,
+  allowed: (each: Composition) => boolean,
+  shares: DrawOptions["motions"] = {},
+): Composition {
   const all = compositions.filter(allowed);
-  const motion = random.pick([...new Set(all.map((each) => each.motion))]);
+  const named = [...new Set(all.map((each) => each.motion))];
+  const motion = random.pick(named.flatMap((each) => Array<Motion>(shares[each] ?? 1).fill(each)));
   const { colour, shape } = random.pick(all.filter((each) => each.motion === motion));
   return { colour, shape, motion };
 }

@@ -25,8 +25,8 @@ export type ClipSource = {
 
 /** The clips of shapes that a recipe describes; held-out compositions are never among them. */
 export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): ClipSource {
-  const { seed, frames, fps, twoObjects, camera, patterned, grid, sizes } = data;
-  const draw = { twoObjects, camera, patterned, grid };
+  const { seed, frames, fps, twoObjects, camera, patterned, grid, sizes, motions } = data;
+  const draw = { twoObjects, camera, patterned, grid, motions };
   const at = sceneList({ seed, split: "train", sizes, ...draw });
   const rendered = (index: number, size: PixelSize, frames: number) =>
     planar(renderScene(at(index).scene, { ...size, frames }), size);

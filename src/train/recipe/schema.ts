@@ -1,6 +1,6 @@
 /** @file What a training recipe can say: every field with its default. One recipe is one run. */
 import { z } from "zod";
-import { sizeNames } from "../../data/shapes/vocabulary.ts";
+import { motions, sizeNames } from "../../data/shapes/vocabulary.ts";
 import { defaultAdamW } from "../optimiser/adamw.ts";
 import { defaultVaeWeights } from "../vae/loss.ts";
 import { type ClipSize, pixelSizeOf } from "./clip-size.ts";
@@ -67,6 +67,8 @@ const shapesSchema = z.strictObject({
   grid: count.optional(),
   /** Sizes of objects; scenes with others are left out. */
   sizes: z.array(z.enum(sizeNames)).min(1).optional(),
+  /** How often motions are drawn beside one another; 1 unless named. */
+  motions: z.partialRecord(z.enum(motions), count).optional(),
   captions: z.enum(["short", "long", "mixed"]).default("mixed"),
 });
 
