@@ -74,7 +74,7 @@ describe("a scene", () => {
   });
 });
 
-test("on a grid, objects stand on its lines with one radius for each size, one length of paths and one turn", () => {
+test("on a grid, objects stand on its lines with one radius for each size, one length for each motion and one turn", () => {
   const scenes = draw(300, { grid: 4, camera: 0 });
   const objects = scenes.flatMap((scene) => scene.objects);
   for (const { x, y } of objects) expect([4 * x, 4 * y].every(Number.isInteger)).toBe(true);
@@ -88,7 +88,7 @@ test("on a grid, objects stand on its lines with one radius for each size, one l
   const radii = (size: string) =>
     new Set(single.filter((one) => one.size === size).map(({ radius }) => radius));
   expect([radii("small").size, radii("large").size]).toEqual([1, 1]);
-  expect(new Set(single.map(({ travel }) => travel)).size).toBe(2);
+  expect(new Set(single.map(({ travel }) => travel))).toEqual(new Set([0, 0.19, 0.385]));
   expect(new Set(single.map(({ x }) => x)).size).toBe(3);
   const turns = new Set(single.filter(({ motion }) => motion === "spins").map(({ turn }) => turn));
   expect([...turns]).toEqual([2.9]);

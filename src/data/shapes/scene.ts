@@ -61,8 +61,8 @@ export interface DrawOptions {
   /** Probability that the background is more than plain. Default 0.5. */
   readonly patterned?: number;
   /**
-   * Parts a side is cut into by the lines that objects are placed on; every size then has one radius, every path one length
-   * and every spin one direction. Anywhere, with radii, lengths and turns drawn, unless given.
+   * Parts a side is cut into by the lines that objects are placed on; every size then has one radius, every motion one
+   * length and every spin one direction. Anywhere, with radii, lengths and turns drawn, unless given.
    */
   readonly grid?: number;
   /** How often motions are drawn beside one another, in whole numbers; 1 for each that is not named. */
@@ -215,12 +215,16 @@ function within(random: RandomSource, range: Range, grid: number | undefined): n
   return inside.length === 0 ? undefined : random.pick(inside);
 }
 
-/** The same motion with the middle of what its radius, its path and its turn are drawn from; all turn clockwise. */
+/**
+ * The same motion with the middle of what its radius, its path and its turn are drawn from. All turn clockwise; bounces, whose
+ * speed changes, are as low as they come.
+ */
 function evened<T extends Omit<SceneObject, "x" | "y">>(object: T, travel: Travel): T {
+  const length = middle(travels[object.motion === "bounces" ? "least" : travel]);
   return {
     ...object,
     radius: middle(sizes[object.size]),
-    travel: object.travel === 0 ? 0 : middle(travels[travel]),
+    travel: object.travel === 0 ? 0 : length,
     turn: object.turn === 0 ? 0 : middle(TURN),
   };
 }
