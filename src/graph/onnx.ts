@@ -30,6 +30,8 @@ export type OnnxOptions = {
   readonly prepack?: boolean;
   /** Activations of quantised linear maps keep to 7 bits, for processors that add products of bytes in 16 bits. */
   readonly narrowBytes?: boolean;
+  /** Operators write outputs themselves, which saves a copy of each; plans of memory count those copies. */
+  readonly direct?: boolean;
 };
 
 /** A model to be handed to the engine, with what it must be fed and what it returns. */
@@ -53,6 +55,15 @@ type StoredParam = { readonly name: string; readonly dtype: DType };
 
 type AttributeValue = number | string | readonly number[] | { readonly float: number };
 
+/** An ONNX node and the value that it makes; both have one name until an output renames the value. */
+type OnnxNode = {
+  readonly opType: string;
+  readonly name: string;
+  readonly inputs: readonly string[];
+  readonly attributes: Readonly<Record<string, AttributeValue>>;
+  readonly domain: string;
+};
+
 /** Stands before every output's name inside the model, where an input may have the same name. */
 export const OUTPUT_PREFIX = "out/";
 
@@ -75,7 +86,9 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
 
 /** Collects nodes and initializers; the rules in `lower.ts` talk to this. */
 export class OnnxWriter {
-  private readonly graph = new Message();
+  private readonly nodes = new Map<string, OnnxNode>();
+  /** Names of outputs by the values that nodes write there. */
+  private readonly written = new Map<string, string>();
   private readonly initializers = new Message();
   private readonly values = new Map<Tensor, string>();
   private readonly vectors = new Map<string, string>();
@@ -207,15 +220,10 @@ export class OnnxWriter {
     attributes: Readonly<Record<string, AttributeValue>> = {},
     domain = "",
   ): string {
-    const output = this.fresh(opType);
-    this.noteNeeds(opType, inputs, output);
-    const node = new Message();
-    for (const name of inputs) node.string(1, name);
-    node.string(2, output).string(3, output).string(4, opType);
-    for (const [key, value] of Object.entries(attributes)) node.message(5, attribute(key, value));
-    if (domain !== "") node.string(7, domain);
-    this.graph.message(1, node);
-    return output;
+    const name = this.fresh(opType);
+    this.noteNeeds(opType, inputs, name);
+    this.nodes.set(name, { opType, name, inputs, attributes, domain });
+    return name;
   }
 
   /** An int64 vector, shared between the nodes that need the same one. */
@@ -260,25 +268,38 @@ export class OnnxWriter {
 
   output(name: string, node: Tensor): void {
     const port = { name: OUTPUT_PREFIX + name, shape: node.shape, dtype: node.dtype };
-    const identity = new Message().string(1, this.nameOf(node)).string(2, port.name).string(4, "Identity");
-    this.graph.message(1, identity);
+    const value = this.nameOf(node);
+    const isWritten = this.options.direct === true && this.nodes.has(value) && !this.written.has(value);
+    const maker = isWritten ? value : this.node("Identity", [value]);
+    this.written.set(maker, port.name);
     this.outputs.push(port);
   }
 
   finish(): OnnxModel {
     const { inputs, outputs, needs } = this;
-    this.graph.string(2, "cogvideox");
+    const graph = new Message();
+    for (const node of this.nodes.values()) graph.message(1, this.encoded(node));
+    graph.string(2, "cogvideox");
     for (const port of inputs) this.initializers.message(11, valueInfo(port));
     for (const port of outputs) this.initializers.message(12, valueInfo(port));
     const opset = (domain: string, version: number) => new Message().string(1, domain).int(2, version);
     const model = new Message()
       .int(1, IR_VERSION)
       .string(2, "cogvideox")
-      .message(7, this.graph.append(this.initializers))
+      .message(7, graph.append(this.initializers))
       .message(8, opset("", OPSET))
       .message(8, opset("com.microsoft", 1))
       .message(8, opset("com.microsoft.nchwc", 1));
     return { bytes: model.finish(), inputs, outputs, needs };
+  }
+
+  private encoded({ opType, name, inputs, attributes, domain }: OnnxNode): Message {
+    const nameOfValue = (value: string) => this.written.get(value) ?? value;
+    const node = new Message();
+    for (const value of inputs) node.string(1, nameOfValue(value));
+    node.string(2, nameOfValue(name)).string(3, name).string(4, opType);
+    for (const [key, value] of Object.entries(attributes)) node.message(5, attribute(key, value));
+    return domain === "" ? node : node.string(7, domain);
   }
 
   private mapped(name: string, shape: Shape, { dtype, location, offset, byteLength }: ParamStorage): string {

@@ -77,6 +77,39 @@ describe("a run", () => {
   });
 });
 
+describe("outputs written over residents", () => {
+  const [old, gain] = [input("old", [2]), input("gain", [2])];
+  const build = toOnnx({ next: old.mul(0.5).add(gain), twice: gain.mul(2) }, { direct: true });
+
+  test("become those residents, also where they are fed", async () => {
+    const session = await engine.load("update", build);
+    let state = await engine.upload(f32([2], [8, -4]));
+    for (const [first, second] of [
+      [5, -1],
+      [3.5, 0.5],
+    ]) {
+      const { next, twice } = await engine.run(
+        session,
+        { old: state, gain: f32([2], [1, 1]) },
+        { into: new Map([["next", state]]) },
+      );
+      expect(next.id).toBe(state.id);
+      expect(numbers(await engine.download(next, { keep: true }))).toEqual([first, second]);
+      expect(numbers(await engine.download(twice))).toEqual([2, 2]);
+      state = next;
+    }
+    await engine.free(state);
+  });
+
+  test("leave what is fed from elsewhere as it was", async () => {
+    const session = await engine.load("update", build);
+    const [from, to] = [await engine.upload(f32([2], [8, -4])), await engine.upload(f32([2], [0, 0]))];
+    await engine.run(session, { old: from, gain: f32([2], [1, 1]) }, { into: new Map([["next", to]]) });
+    expect(numbers(await engine.download(from))).toEqual([8, -4]);
+    expect(numbers(await engine.download(to))).toEqual([5, -1]);
+  });
+});
+
 describe("numbers that are not finite", () => {
   test.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
     "name the segment and the output when a weight is %s",

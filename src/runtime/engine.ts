@@ -36,6 +36,13 @@ export type Session = { readonly id: number; readonly label: string; readonly mo
 
 export type Value = HostTensor | ResidentRef;
 
+/** See `Engine.run`. */
+export type RunOptions = {
+  readonly consume?: readonly ResidentRef[];
+  readonly into?: ReadonlyMap<string, ResidentRef>;
+  readonly signal?: AbortSignal;
+};
+
 type Pending = { resolve: (reply: never) => void; reject: (error: Error) => void };
 
 /**
@@ -87,17 +94,24 @@ export class Engine {
   /**
    * Runs a session. Outputs stay with the engine until they are downloaded, consumed or freed.
    * @param consume residents among the feeds that nobody needs afterwards
+   * @param into residents of the same shapes that outputs are written over and which become those outputs, unchecked: what they
+   *   held is gone. One that is also fed must be read only by operators that its output depends on
    * @throws SessionError when the feeds do not fit the model, the engine fails or an output holds a NaN or an infinity;
    *   CancelledError before the run when `signal` has fired
    */
   async run(
     { id, label, model }: Session,
     feeds: Readonly<Record<string, Value>>,
-    { consume = [], signal }: { consume?: readonly ResidentRef[]; signal?: AbortSignal } = {},
+    { consume = [], into = new Map(), signal }: RunOptions = {},
   ): Promise<Record<string, ResidentRef>> {
     if (signal?.aborted) throw new CancelledError(`stopped before ${label}`);
     checkFeeds(label, model, feeds);
-    const request = { session: id, feeds, consume: consume.map((tensor) => tensor.id) };
+    const request = {
+      session: id,
+      feeds,
+      consume: consume.map((tensor) => tensor.id),
+      into: Object.fromEntries([...into].map(([name, tensor]) => [name, tensor.id])),
+    };
     const { outputs, nonFinite } = await this.call("run", request).catch((error: Error) => {
       throw new SessionError(`the engine failed in ${label}: ${error.message}`, { cause: error });
     });

@@ -37,11 +37,13 @@ export type RunRequest = {
   readonly feeds: Readonly<Record<string, HostTensor | { readonly id: number }>>;
   /** Residents that are dropped as soon as they were fed. */
   readonly consume: readonly number[];
+  /** Residents that outputs are written over, by the outputs' names; they become those outputs. */
+  readonly into: Readonly<Record<string, number>>;
 };
 
 export type RunReply = {
   readonly outputs: Readonly<Record<string, ResidentRef>>;
-  /** The first output that holds a NaN or an infinity, if any does. */
+  /** The first output with a tensor of its own that holds a NaN or an infinity, if any does. */
   readonly nonFinite: string | null;
   readonly seconds: number;
 };

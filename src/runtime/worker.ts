@@ -104,22 +104,25 @@ async function load(request: LoadRequest): Promise<{ session: number }> {
   return { session: nextId++ };
 }
 
-async function run({ session, feeds, consume }: RunRequest): Promise<RunReply> {
+async function run({ session, feeds, consume, into }: RunRequest): Promise<RunReply> {
   const live = sessions.get(session);
   if (live === undefined) throw new Error(`session ${session} was unloaded`);
   const fed: Record<string, ort.Tensor> = {};
   for (const [name, value] of Object.entries(feeds))
     fed[name] = "id" in value ? resident(value.id) : toOrt(value);
+  const names = live.outputNames.map((given) => [given, given.slice(OUTPUT_PREFIX.length)] as const);
+  const places = names.map(([given, name]) => [given, name in into ? resident(into[name]) : null]);
   const start = performance.now();
-  const results = await live.run(fed);
+  const results = await live.run(fed, Object.fromEntries(places));
   const seconds = (performance.now() - start) / 1000;
   for (const id of consume) drop(id);
-  const named = Object.entries(results).map(
-    ([name, tensor]) => [name.slice(OUTPUT_PREFIX.length), tensor] as const,
-  );
-  const outputs = Object.fromEntries(named.map(([name, tensor]) => [name, keep(tensor)]));
+  const fresh: Record<string, ResidentRef> = {};
+  const over: Record<string, ResidentRef> = {};
+  for (const [given, name] of names)
+    if (name in into) over[name] = refTo(into[name]);
+    else fresh[name] = keep(results[given]);
   collectDropped();
-  return { outputs, nonFinite: firstNonFinite(named), seconds };
+  return { outputs: { ...over, ...fresh }, nonFinite: firstNonFinite(fresh), seconds };
 }
 
 function download(id: number, kept: boolean): HostTensor {
@@ -136,7 +139,11 @@ function download(id: number, kept: boolean): HostTensor {
 function keep(tensor: ort.Tensor): ResidentRef {
   const id = nextId++;
   residents.set(id, tensor);
-  const { dtype, shape } = fromOrt(tensor);
+  return refTo(id);
+}
+
+function refTo(id: number): ResidentRef {
+  const { dtype, shape } = fromOrt(resident(id));
   return { id, dtype, shape };
 }
 
@@ -160,11 +167,9 @@ function collectDropped(): void {
   collectGarbage();
 }
 
-function firstNonFinite(results: readonly (readonly [string, ort.Tensor])[]): string | null {
-  for (const [name, tensor] of results) {
-    if (tensor.type !== "float32") continue;
-    if (!allFinite(tensor.data as Float32Array)) return name;
-  }
+function firstNonFinite(outputs: RunReply["outputs"]): string | null {
+  for (const [name, { id, dtype }] of Object.entries(outputs))
+    if (dtype === "f32" && !allFinite(resident(id).data as Float32Array)) return name;
   return null;
 }
 

@@ -101,7 +101,11 @@ export function loadLoss(
   outputs: Readonly<Record<string, Tensor>>,
   { label, storage }: { readonly label: string; readonly storage: LossOptions["storage"] },
 ): Promise<Session> {
-  const model = toOnnx(outputs, { storage: frozen?.storage, rounded: () => storage === "bf16" });
+  const model = toOnnx(outputs, {
+    storage: frozen?.storage,
+    rounded: () => storage === "bf16",
+    direct: true,
+  });
   return engine.load(label, model, { weightsFolder: frozen?.folder, arena });
 }
 

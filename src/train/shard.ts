@@ -120,11 +120,11 @@ export class Shard {
     const fed = keys.map((key) => ({ key, terms: parts.flatMap((part) => part.get(key) ?? []) }));
     const name = `sum of ${fed.map(({ key, terms }) => `${terms.length} ${key}`).join()}`;
     const session = await this.helper(name, () => this.load("sum of gradients", sumGraph(fed)));
-    const added = fed.filter(({ terms }) => terms.length > 1);
     const feeds = fed.flatMap(({ key, terms }) => terms.map((term, i) => [`${i}/${key}`, term] as const));
-    const consume = added.flatMap(({ terms }) => terms);
-    const { squares, ...sums } = await this.engine.run(session, Object.fromEntries(feeds), { consume });
-    const gradients = new Map(fed.map(({ key, terms }) => [key, sums[key] ?? terms[0]]));
+    const gradients = new Map(fed.map(({ key, terms }) => [key, terms[0]]));
+    const into = new Map(fed.flatMap(({ key, terms }) => (terms.length > 1 ? [[key, terms[0]]] : [])));
+    const consume = fed.flatMap(({ terms }) => terms.slice(1));
+    const { squares } = await this.engine.run(session, Object.fromEntries(feeds), { consume, into });
     return { gradients, squares: Number((await this.engine.download(squares)).data[0]) };
   }
 
@@ -182,7 +182,7 @@ export class Shard {
   }
 
   private load(label: string, outputs: Record<string, Tensor>): Promise<Session> {
-    return this.engine.load(label, toOnnx(outputs), { arena: true });
+    return this.engine.load(label, toOnnx(outputs, { direct: true }), { arena: true });
   }
 }
 

@@ -23,6 +23,7 @@ describe("orthogonalised", () => {
     [12, 20],
     [20, 12],
     [9, 9],
+    [8, 64],
   ])("brings all singular values of %d x %d near 1", async (rows, columns) => {
     const [y] = orthogonalised([input("x", [rows, columns])]);
     const gram = rows > columns ? y.matmul(y, { transA: true }) : y.matmul(y, { transB: true });
@@ -40,6 +41,17 @@ describe("orthogonalised", () => {
     const scale = found.y[0] / turn[0];
     expect(scale).toBeGreaterThan(0.6);
     for (const [i, value] of turn.entries()) expect(found.y[i]).toBeCloseTo(scale * value, 5);
+  });
+
+  test.each([
+    [12, 16],
+    [8, 64],
+  ])("keeps the singular vectors of %d x %d: y xᵀ is symmetric", async (rows, columns) => {
+    const x = input("x", [rows, columns]);
+    const product = orthogonalised([x])[0].matmul(x, { transB: true });
+    const found = await runModel(engine, toOnnx({ product }), { x: fed([rows, columns], 3) });
+    const at = (row: number, column: number) => found.product[row * rows + column];
+    for (let i = 0; i < rows; i++) for (let j = 0; j < i; j++) expect(at(i, j)).toBeCloseTo(at(j, i), 3);
   });
 
   test("gives matrices of one size what each would get alone", async () => {

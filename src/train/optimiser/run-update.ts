@@ -7,11 +7,11 @@ import type { scalarInputs } from "./update.ts";
 /** Values of the scalars of an update graph. */
 export type UpdateScalars = Readonly<Record<(typeof scalarInputs)[number], number>>;
 
-/** What goes into an update, and is gone afterwards. */
+/** What goes into an update. */
 export type UpdateFeeds = {
-  /** The old state, by `<role>/<key>`. */
+  /** The old state, by `<role>/<key>`, which the new one is written over. */
   readonly state: ReadonlyMap<string, ResidentRef>;
-  /** By key; a weight without one gets a gradient of zero. */
+  /** By key, gone afterwards; a weight without one gets a gradient of zero. */
   readonly gradients: ReadonlyMap<string, ResidentRef>;
   readonly scalars: UpdateScalars;
 };
@@ -28,7 +28,7 @@ export function runUpdate(
     else if (name.startsWith("gradient/"))
       feeds[name] =
         gradients.get(name.slice("gradient/".length)) ?? floats(shape, new Float32Array(sizeOf(shape)));
-  return engine.run(session, feeds, { consume: [...state.values(), ...gradients.values()] });
+  return engine.run(session, feeds, { consume: [...gradients.values()], into: state });
 }
 
 function floats(shape: readonly number[], data: Float32Array): HostTensor {

@@ -2,7 +2,7 @@
 import { minimum, reciprocal, sqrt } from "../../graph/functions.ts";
 import type { Shape } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
-import { type AdamWSettings, adamW, type Paces } from "./adamw.ts";
+import { type AdamWSettings, adamW, gradientShares, type Paces } from "./adamw.ts";
 import { muon, takesMuon } from "./muon.ts";
 
 export type UpdateSettings = {
@@ -25,7 +25,7 @@ export function rolesOf({ average }: Pick<UpdateSettings, "average">): readonly 
 }
 
 /** Inputs of the update graph beside the tensors by role: scalars of shape []. */
-export const scalarInputs = ["rate", "plainRate", "root", "keep", "averageDecay", "share"] as const;
+export const scalarInputs = ["rate", "plainRate", "floor", "keep", "averageDecay", "share"] as const;
 
 /**
  * Outputs of one update: `<role>/<key>` for every weight and role, and `norm`, the norm of the averaged gradients before
@@ -41,17 +41,18 @@ export function updateGraph(
   const gradients = keys.map((key) => input(`gradient/${key}`, shapes.get(key)!));
   const norm = globalNorm(gradients).mul(scalars.share);
   const factor = settings.clip === null ? scalars.share : scalars.share.mul(clipFactor(norm, settings.clip));
+  const shares = gradientShares(factor, settings.adamW);
   const outputs: Record<string, Tensor> = { norm };
   const inputs = keys.map((key, i) => {
     const at = (role: Role) => input(`${role}/${key}`, shapes.get(key)!);
     const state = { weight: at("weight"), mean: at("mean"), square: at("square") };
-    return { key, state, average: at("average"), gradient: gradients[i].mul(factor) };
+    return { key, state, average: at("average"), gradient: gradients[i] };
   });
   const turned = inputs.filter(({ key }) => settings.muon === true && takesMuon(key, shapes.get(key)!));
-  const moved = muon(turned, scalars as Paces, settings.adamW);
+  const moved = muon(turned, shares, scalars as Paces, settings.adamW);
   const byMuon = new Map(turned.map(({ key }, i) => [key, moved[i]]));
   for (const { key, state, average, gradient } of inputs) {
-    const after = byMuon.get(key) ?? adamW(state, gradient, scalars as Paces, settings.adamW);
+    const after = byMuon.get(key) ?? adamW(state, gradient, shares, scalars as Paces, settings.adamW);
     for (const role of ["weight", "mean", "square"] as const) outputs[`${role}/${key}`] = after[role];
     if (settings.average)
       outputs[`average/${key}`] = movingAverage(average, after.weight, scalars.averageDecay);
