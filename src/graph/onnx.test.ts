@@ -159,6 +159,22 @@ describe("a portable model", () => {
   });
 });
 
+test("results that operators write themselves may be used further, be given twice, or be what was fed", async () => {
+  const x = input("x", [2]);
+  const y = x.mul(2);
+  const model = toOnnx({ y, again: y, z: y.add(1), x }, { direct: true });
+  const given = await engine.run(await engine.load("direct", model), { x: counting([2]) });
+  const found = Object.entries(given).map(async ([name, ref]) => [name, numbers(await engine.download(ref))]);
+  const [a, b] = numbers(counting([2]));
+  const twice = [2 * a, 2 * b];
+  expect(Object.fromEntries(await Promise.all(found))).toEqual({
+    y: twice,
+    again: twice,
+    z: twice.map((v) => v + 1),
+    x: [a, b],
+  });
+});
+
 test("a model names the nodes that not every device can run", () => {
   const table = { dtype: "f16" as const, location: "w", offset: 0, byteLength: 32 };
   const rows = gather(param("w", [4, 4]), input("ids", [1, 3], "i32"), 0);
