@@ -107,9 +107,10 @@ async function openTransformer(
   const sets = new Map<string, LatentSet>();
   for (const size of checkedSizes(stage, shape, configs, where))
     sets.set(sizeKey(size), await encodeClips(place, cache, engines, { size, count }));
+  const encoded = { config: configs.textEncoder, length: configs.transformer.maxTextLength };
   const texts = recipe.transformer.trainTextEncoder
     ? null
-    : await textStates(place.model, configs.textEncoder, cache, engines[0]);
+    : await textStates(place.model, encoded, cache, engines[0]);
   const images = imagesFor(recipe, stage, shape, configs, place, where, engines[0]);
   const setting = {
     ...shape,
