@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { t5Xxl, transformer2b, vae } from "../src/cli/bench/official-configs.ts";
-import { withRandomCheckpoint } from "../src/cli/bench/random-checkpoint.ts";
+import { type RandomModels, writeRandomCheckpoint } from "../src/cli/bench/random-checkpoint.ts";
 
 const cli = fileURLToPath(new URL("../bin/cogvideox.mjs", import.meta.url));
 const fixtures = fileURLToPath(new URL("../test/fixtures/checkpoints/", import.meta.url));
@@ -17,10 +17,26 @@ const medium = {
   vae: { ...vae, block_out_channels: [64, 64, 128, 128], sample_height: 192, sample_width: 320 },
 };
 
+/** The width of CogVideoX-2B, of its text encoder and of its VAE, with few layers: a plan takes them all for alike. */
+const official = {
+  transformer: { ...transformer2b, num_layers: 3 },
+  text_encoder: { ...t5Xxl, vocab_size: 2048, num_layers: 2 },
+  vae,
+};
+
 type Run = { readonly name: string; readonly model: string; readonly options: readonly string[] };
 
-/** Names on the command line choose among these; the transformer of `quantized` is stored in bytes. */
-function runsOf(folder: string, quantized: string): Run[] {
+/** Folders of checkpoints that are made when a run asks for them, and a clip to start from. */
+type Made = {
+  readonly medium: string;
+  /** `medium` with a transformer stored in bytes. */
+  readonly quantized: string;
+  readonly official: string;
+  readonly video: string;
+};
+
+/** Names on the command line choose among these. */
+function runsOf({ medium, quantized, official, video }: Made): Run[] {
   const clip = (width: number, height: number, frames: number) => [
     ...["--width", String(width), "--height", String(height), "--frames", String(frames)],
   ];
@@ -29,21 +45,25 @@ function runsOf(folder: string, quantized: string): Run[] {
     { name: "tiny", model: tiny("t2v-rope"), options: [] },
     { name: "tiny-large", model: tiny("t2v-rope"), options: clip(256, 192, 9) },
     { name: "tiny-1.5", model: tiny("t2v-patch-t"), options: [] },
-    { name: "small", model: folder, options: clip(160, 96, 9) },
+    { name: "small", model: medium, options: clip(160, 96, 9) },
     { name: "small-int8", model: quantized, options: clip(160, 96, 9) },
-    { name: "small-unguided", model: folder, options: [...clip(160, 96, 9), "--guidance", "1"] },
-    { name: "long", model: folder, options: clip(160, 96, 33) },
-    { name: "wide", model: folder, options: clip(320, 192, 9) },
-    { name: "wide-tiled", model: folder, options: [...clip(320, 192, 9), "--tiling"] },
+    { name: "small-unguided", model: medium, options: [...clip(160, 96, 9), "--guidance", "1"] },
+    { name: "long", model: medium, options: clip(160, 96, 33) },
+    { name: "wide", model: medium, options: clip(320, 192, 9) },
+    { name: "wide-tiled", model: medium, options: [...clip(320, 192, 9), "--tiling"] },
     // The constants of the plan were not fitted to those that follow.
     { name: "new-sines", model: tiny("t2v-sincos"), options: clip(192, 128, 17) },
-    { name: "new-tiled", model: folder, options: [...clip(192, 128, 9), "--tiling"] },
+    { name: "new-tiled", model: medium, options: [...clip(192, 128, 9), "--tiling"] },
     { name: "new-large", model: tiny("t2v-rope"), options: clip(352, 288, 9) },
-    { name: "new-medium", model: folder, options: clip(224, 128, 9) },
+    { name: "new-medium", model: medium, options: clip(224, 128, 9) },
+    { name: "official-small", model: official, options: clip(96, 64, 9) },
+    { name: "official-chunks", model: official, options: clip(160, 96, 17) },
+    { name: "official-large", model: official, options: clip(240, 160, 9) },
+    { name: "official-video", model: official, options: [...clip(240, 160, 9), "--video", video] },
   ];
 }
 
-/** The event that ends each stage. */
+/** The event that ends each stage; encoding of pictures ends with that of the text. */
 const ends: Readonly<Record<string, string>> = {
   plan: "start",
   encoded: "text",
@@ -54,39 +74,64 @@ const ends: Readonly<Record<string, string>> = {
 const context = {
   terminal: { isJson: false, say() {}, print() {}, emit() {}, progress() {} },
   signal: new AbortController().signal,
-  cleanups: new Set<() => Promise<void>>(),
 };
 
-await withRandomCheckpoint(medium, context, async (folder) => {
-  await copyTokenizer(folder);
-  const out = await mkdtemp(join(tmpdir(), "cogvideox-plan-"));
-  try {
-    const quantized = join(out, "int8");
-    const names = process.argv.slice(2);
-    const runs = runsOf(folder, quantized).filter(({ name }) => names.length === 0 || names.includes(name));
-    if (runs.some(({ model }) => model === quantized)) await quantize(folder, quantized);
-    for (const run of runs) console.log(JSON.stringify(await rowOf(run, out)));
-  } finally {
-    await rm(out, { recursive: true, force: true });
-  }
-});
+const out = await mkdtemp(join(tmpdir(), "cogvideox-plan-"));
+try {
+  const made: Made = {
+    medium: join(out, "medium"),
+    quantized: join(out, "quantized"),
+    official: join(out, "official"),
+    video: join(out, "shapes/videos/000000.mp4"),
+  };
+  const names = process.argv.slice(2);
+  const runs = runsOf(made).filter(({ name }) => names.length === 0 || names.includes(name));
+  await make(made, runs);
+  for (const run of runs) console.log(JSON.stringify(await rowOf(run, out)));
+} finally {
+  await rm(out, { recursive: true, force: true });
+}
+
+/** Makes what the runs ask for. */
+async function make(made: Made, runs: readonly Run[]): Promise<void> {
+  const isAsked = (path: string) =>
+    runs.some(({ model, options }) => model === path || options.includes(path));
+  if (isAsked(made.medium) || isAsked(made.quantized)) await makeCheckpoint(made.medium, medium);
+  if (isAsked(made.official)) await makeCheckpoint(made.official, official);
+  if (isAsked(made.quantized)) await quantize(made.medium, made.quantized);
+  if (isAsked(made.video))
+    await runCommand([
+      "data",
+      "make-shapes",
+      "--clips",
+      "1",
+      "--frames",
+      "9",
+      "-o",
+      join(made.video, "../.."),
+    ]);
+}
+
+/** Random weights, with the tokenizer of a recorded checkpoint. */
+async function makeCheckpoint(folder: string, models: RandomModels): Promise<void> {
+  await writeRandomCheckpoint(folder, models, context);
+  await mkdir(join(folder, "tokenizer"));
+  for (const name of ["spiece.model", "tokenizer_config.json"])
+    await copyFile(join(fixtures, "t2v-rope/tokenizer", name), join(folder, "tokenizer", name));
+}
 
 /** The same checkpoint with a transformer whose weights are bytes. */
 async function quantize(folder: string, target: string): Promise<void> {
   await cp(folder, target, { recursive: true });
   await rm(join(target, "transformer"), { recursive: true });
   const folders = [join(folder, "transformer"), join(target, "transformer")];
-  const child = spawn(process.execPath, [cli, "convert", ...folders, "--quantize", "int8"], {
-    stdio: "inherit",
-  });
-  const status = await new Promise((resolve) => child.on("close", resolve));
-  if (status !== 0) throw new Error(`cogvideox convert ended with ${status}`);
+  await runCommand(["convert", ...folders, "--quantize", "int8"]);
 }
 
-async function copyTokenizer(folder: string): Promise<void> {
-  await mkdir(join(folder, "tokenizer"), { recursive: true });
-  for (const name of ["spiece.model", "tokenizer_config.json"])
-    await copyFile(join(fixtures, "t2v-rope/tokenizer", name), join(folder, "tokenizer", name));
+async function runCommand(args: readonly string[]): Promise<void> {
+  const child = spawn(process.execPath, [cli, ...args], { stdio: ["ignore", "ignore", "inherit"] });
+  const status = await new Promise((resolve) => child.on("close", resolve));
+  if (status !== 0) throw new Error(`cogvideox ${args.join(" ")} ended with ${status}`);
 }
 
 type Plan = {

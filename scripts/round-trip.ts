@@ -5,7 +5,7 @@
  */
 import { parseArgs } from "node:util";
 import { fitImage } from "../src/media/fit.ts";
-import { rgbToPlanar, signedToRgb } from "../src/media/frames.ts";
+import { rgbToSigned, signedToRgb } from "../src/media/frames.ts";
 import { readClip } from "../src/media/pictures.ts";
 import { createVideoWriter } from "../src/media/write.ts";
 import { Engine } from "../src/runtime/engine.ts";
@@ -27,7 +27,7 @@ const [width, height, atMost] = [values.width, values.height, values.frames].map
 const source: Float32Array[] = [];
 for await (const picture of readClip(input)) {
   const { rgb } = fitImage(picture, { width, height }, "crop");
-  source.push(rgbToPlanar(rgb, { frames: 1, height, width }).map((x) => 2 * x - 1));
+  source.push(rgbToSigned(rgb, { height, width }));
   if (source.length === atMost) break;
 }
 const shape = [source.length, 3, height, width] as const;

@@ -5,8 +5,8 @@
  */
 import { parseArgs } from "node:util";
 import { renderScene } from "../src/data/shapes/render.ts";
+import { rgbToSigned } from "../src/media/frames.ts";
 import { Engine } from "../src/runtime/engine.ts";
-import { planar } from "../src/train/recipe/clips.ts";
 import { type ReconstructionReport, reportReconstruction } from "../src/train/vae/metrics.ts";
 import { heldOutScenes, shapesOf } from "./recipe-scenes.ts";
 import { reconstructor, stackOf } from "./reconstruction.ts";
@@ -26,7 +26,7 @@ const engine = new Engine({ threads: 2 });
 const reconstruct = await reconstructor(engine, positionals[0] ?? "models/nano");
 const reports: ReconstructionReport[] = [];
 for (let index = 0; index < count; index++) {
-  const source = planar(renderScene(sceneAt(index), { ...size, frames }), size);
+  const source = rgbToSigned(renderScene(sceneAt(index), { ...size, frames }), size);
   const shape = [frames, 3, size.height, size.width] as const;
   const back = await reconstruct({ dtype: "f32", shape, data: source });
   reports.push(reportReconstruction(stackOf(source, shape), stackOf(back, shape)));

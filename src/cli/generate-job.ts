@@ -111,9 +111,8 @@ function besideVideo({ output }: GenerateValues, terminal: Terminal): Terminal {
   return { ...terminal, print: () => {} };
 }
 
-/** Does a job, or what is left of it. */
+/** Does a job that has been checked, or what is left of it. */
 export async function runJob(asked: Job, around: Context, resumed: RunFolder | null = null): Promise<void> {
-  checkJob(asked);
   const context = { ...around, terminal: besideVideo(asked.values, around.terminal) };
   const model = await modelFolder(asked.values, context);
   const job = await fittingJob(await enhancedJob(asked, model, context), model, context, resumed);

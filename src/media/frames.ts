@@ -1,34 +1,19 @@
-/** @file Frames between the model's floats in [0, 1] and the RGB bytes that codecs take. */
+/** @file Frames between the models' floats and the RGB bytes that codecs take. */
 import { ShapeError } from "../errors.ts";
 
-/** Size of a clip: `frames` F, `height` H and `width` W in pixels. */
-export interface ClipSize {
-  readonly frames: number;
-  readonly height: number;
-  readonly width: number;
-}
+/** Size of a frame in pixels: `height` H and `width` W. */
+type FrameSize = { readonly height: number; readonly width: number };
 
 /**
- * Planar `[3, F, H, W]` floats in [0, 1] to RGB bytes `[F, H, W, 3]`. Values outside [0, 1] are clamped; `x * 255` is
- * taken in float32 and rounded half to even, as numpy does. Throws ShapeError for a wrong length, Error for NaN.
+ * Interleaved `[F, H, W, 3]` floats in [0, 1] to RGB bytes of the same layout. Values outside [0, 1] are clamped;
+ * `x * 255` is taken in float32 and rounded half to even, as numpy does. Throws ShapeError for a wrong length, Error for
+ * NaN.
  */
-export function planarToRgb(values: ArrayLike<number>, size: ClipSize): Uint8Array {
-  checkLength(values, size);
-  const plane = size.frames * size.height * size.width;
-  const rgb = new Uint8Array(plane * 3);
-  for (let channel = 0; channel < 3; channel++) {
-    for (let pixel = 0; pixel < plane; pixel++) {
-      const value = values[channel * plane + pixel];
-      if (Number.isNaN(value)) throw notANumber(channel, pixel, size);
-      rgb[pixel * 3 + channel] = toByte(value);
-    }
-  }
-  return rgb;
-}
-
-/** Interleaved `[F, H, W, 3]` floats in [0, 1] to RGB bytes `[F, H, W, 3]`; rounding and errors as `planarToRgb`. */
-export function interleavedToRgb(values: ArrayLike<number>, size: ClipSize): Uint8Array {
-  checkLength(values, size);
+export function interleavedToRgb(
+  values: ArrayLike<number>,
+  { frames, ...size }: FrameSize & { readonly frames: number },
+): Uint8Array {
+  if (values.length !== 3 * frames * size.height * size.width) throw wrongLength(values.length, size, frames);
   const rgb = new Uint8Array(values.length);
   for (let i = 0; i < rgb.length; i++) {
     if (Number.isNaN(values[i])) throw notANumber(i % 3, Math.floor(i / 3), size);
@@ -39,35 +24,39 @@ export function interleavedToRgb(values: ArrayLike<number>, size: ClipSize): Uin
 
 /**
  * Planar frames `[F, 3, H, W]` around [-1, 1], as a VAE makes them, to RGB bytes `[H, W, 3]`, a frame at a time. Rounding
- * and errors as `planarToRgb`.
+ * and errors as `interleavedToRgb`.
  */
-export function* signedToRgb(
-  values: Float32Array,
-  { height, width }: Omit<ClipSize, "frames">,
-): Generator<Uint8Array> {
-  const size = 3 * height * width;
-  for (let at = 0; at < values.length; at += size) {
-    const frame = values.subarray(at, at + size).map((value) => value / 2 + 0.5);
-    yield planarToRgb(frame, { frames: 1, height, width });
+export function* signedToRgb(values: Float32Array, size: FrameSize): Generator<Uint8Array> {
+  const plane = size.height * size.width;
+  requireWholeFrames(values, size);
+  for (let start = 0; start < values.length; start += 3 * plane) {
+    const rgb = new Uint8Array(3 * plane);
+    for (let c = 0; c < 3; c++)
+      for (let i = 0; i < plane; i++) {
+        const value = values[start + c * plane + i];
+        if (Number.isNaN(value)) throw notANumber(c, start / 3 + i, size);
+        rgb[3 * i + c] = toByte(Math.fround(value / 2 + 0.5));
+      }
+    yield rgb;
   }
 }
 
-/** RGB bytes `[F, H, W, 3]` to planar floats `[3, F, H, W]`, `byte / 255`. Throws ShapeError for a wrong length. */
-export function rgbToPlanar(rgb: Uint8Array, size: ClipSize): Float32Array {
-  checkLength(rgb, size);
-  const plane = size.frames * size.height * size.width;
+/**
+ * RGB bytes `[F, H, W, 3]` to planar frames `[F, 3, H, W]` in [-1, 1], as a VAE takes them. Throws ShapeError for a
+ * wrong length.
+ */
+export function rgbToSigned(rgb: Uint8Array, size: FrameSize): Float32Array {
+  requireWholeFrames(rgb, size);
+  const plane = size.height * size.width;
   const values = new Float32Array(rgb.length);
-  for (let channel = 0; channel < 3; channel++)
-    for (let pixel = 0; pixel < plane; pixel++)
-      values[channel * plane + pixel] = rgb[pixel * 3 + channel] / 255;
+  for (let start = 0; start < rgb.length; start += 3 * plane)
+    for (let i = 0; i < plane; i++)
+      for (let c = 0; c < 3; c++) values[start + c * plane + i] = SIGNED[rgb[start + 3 * i + c]];
   return values;
 }
 
-/** RGB bytes `[F, H, W, 3]` to floats of the same layout, `byte / 255`. Throws ShapeError for a wrong length. */
-export function rgbToInterleaved(rgb: Uint8Array, size: ClipSize): Float32Array {
-  checkLength(rgb, size);
-  return Float32Array.from(rgb, (byte) => byte / 255);
-}
+/** Bytes in [-1, 1], with the reference's roundings: a quotient in float32, doubled, minus one. */
+const SIGNED = Float32Array.from({ length: 256 }, (_, byte) => 2 * Math.fround(byte / 255) - 1);
 
 /** `x * 255` clamped to [0, 255] and rounded half to even; the product in float32, so that ties are numpy's ties. */
 function toByte(value: number): number {
@@ -80,19 +69,22 @@ function toByte(value: number): number {
   return rest > 0.5 ? below + 1 : below;
 }
 
-function checkLength(values: ArrayLike<number>, { frames, height, width }: ClipSize): void {
-  const expected = 3 * frames * height * width;
-  if (values.length !== expected)
-    throw new ShapeError(
-      `${frames} RGB frames of ${width}x${height} have ${expected} values, got ${values.length}.`,
-    );
+function requireWholeFrames({ length }: ArrayLike<number>, size: FrameSize): void {
+  const frame = 3 * size.height * size.width;
+  if (length % frame !== 0) throw wrongLength(length, size, Math.ceil(length / frame));
 }
 
-function notANumber(channel: number, pixel: number, { height, width }: ClipSize): Error {
+function wrongLength(length: number, { height, width }: FrameSize, frames: number): ShapeError {
+  const expected = 3 * frames * height * width;
+  return new ShapeError(`${frames} RGB frames of ${width}x${height} have ${expected} values, got ${length}.`);
+}
+
+/** @param pixel counted over all frames */
+function notANumber(channel: number, pixel: number, { height, width }: FrameSize): Error {
   const frame = Math.floor(pixel / (height * width));
   const row = Math.floor(pixel / width) % height;
   return new Error(
     `Frame ${frame} is not a picture: channel ${channel} at row ${row}, column ${pixel % width} is NaN ` +
-      "instead of a number in [0, 1]; the model's output is broken (wrong weights, or float16 overflow).",
+      "instead of a number; the model's output is broken (wrong weights, or float16 overflow).",
   );
 }

@@ -1,6 +1,7 @@
 /** @file Pictures and clips from outside, at the size of the clip to make, as the VAE takes them. */
 import { ConfigError } from "../errors.ts";
 import { type Fit, fitImage, fits } from "../media/fit.ts";
+import { rgbToSigned } from "../media/frames.ts";
 import { type ClipSource, type PictureSource, readClip, readPicture } from "../media/pictures.ts";
 import type { RgbImage } from "../media/read.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
@@ -76,14 +77,8 @@ function describe(what: string, { width, height }: RgbImage, size: Size, fit: Fi
 
 function gathered(images: readonly RgbImage[], event: SourceClip["event"]): SourceClip {
   const [{ width, height }] = images;
-  const plane = width * height;
-  const data = new Float32Array(images.length * 3 * plane);
-  for (const [t, { rgb }] of images.entries())
-    for (let i = 0; i < plane; i++)
-      for (let c = 0; c < 3; c++) data[(t * 3 + c) * plane + i] = SIGNED[rgb[i * 3 + c]];
+  const data = new Float32Array(images.length * 3 * height * width);
+  for (const [t, { rgb, ...size }] of images.entries()) data.set(rgbToSigned(rgb, size), t * rgb.length);
   const pixels: HostTensor = { dtype: "f32", shape: [images.length, 3, height, width], data };
   return { pixels, event: { ...event, frames: images.length } };
 }
-
-/** Bytes in [-1, 1], with the reference's roundings: a quotient in float32, doubled, minus one. */
-const SIGNED = Float32Array.from({ length: 256 }, (_, byte) => 2 * Math.fround(byte / 255) - 1);

@@ -1,10 +1,11 @@
 /** @file How fast this machine computes: a short measurement of every kind of work. */
 import { attention, conv, linearMap } from "../graph/functions.ts";
-import { toOnnx } from "../graph/onnx.ts";
+import { type OnnxModel, toOnnx } from "../graph/onnx.ts";
 import { type Shape, sizeOf } from "../graph/shape.ts";
 import { constant, emit, input, type Tensor } from "../graph/tensor.ts";
 import { convBlock } from "./conv-block.ts";
 import type { Engine } from "./engine.ts";
+import type { ResidentRef } from "./protocol.ts";
 import { noWork, type Work } from "./segment-work.ts";
 
 /** Work a second: operations, and bytes for what is moved. */
@@ -20,40 +21,56 @@ export async function measureRates(engine: Engine): Promise<Rates> {
   const rates: Record<keyof Work, number> = { ...noWork };
   const trials = trialsOf(await convBlock(engine));
   for (const kind of Object.keys(trials) as (keyof Work)[])
-    rates[kind] = trials[kind].work / (await fastest(engine, kind, trials[kind].result));
+    rates[kind] = trials[kind].work / (await fastest([engine], kind, trials[kind].result));
   await engine.trim();
   return rates;
 }
 
-/** Seconds of a run. What comes out is small, so that only the work itself takes time. */
-async function fastest(engine: Engine, kind: string, result: Tensor): Promise<number> {
+/** Multiplications and additions a second of all engines together, in products of float32 matrices. */
+export async function measurePeak(engines: readonly Engine[]): Promise<number> {
+  const { result, work } = products();
+  return (engines.length * work) / (await fastest(engines, "products", result));
+}
+
+/**
+ * Seconds of a run of all engines at once. What comes out is small, so that only the work itself takes time; the first
+ * run does not count.
+ */
+async function fastest(engines: readonly Engine[], kind: string, result: Tensor): Promise<number> {
   const model = toOnnx({ y: result.slice(0, 0, 1) }, { prepack: true });
-  const session = await engine.load(`measurement of ${kind}`, model, { prepack: true, arena: true });
-  const feeds = Object.fromEntries(
-    await Promise.all(
-      model.inputs.map(async ({ name, shape }) => {
-        const data = new Float32Array(sizeOf(shape)).fill(0.01);
-        return [name, await engine.upload({ dtype: "f32", shape, data })] as const;
-      }),
-    ),
-  );
+  const opened = await Promise.all(engines.map((engine) => open(engine, kind, model)));
   let seconds = Number.POSITIVE_INFINITY;
   let spent = 0;
   for (let run = 0; run < 2 || spent < PATIENCE; run++) {
     const start = performance.now();
-    const { y } = await engine.run(session, feeds);
+    await Promise.all(opened.map((each) => each.run()));
     const taken = (performance.now() - start) / 1000;
     seconds = Math.min(seconds, taken);
     spent += taken;
-    await engine.free(y);
   }
-  await engine.free(...Object.values(feeds));
-  await engine.unload(session);
+  await Promise.all(opened.map((each) => each.close()));
   return seconds;
+}
+
+async function open(engine: Engine, kind: string, model: OnnxModel) {
+  const session = await engine.load(`measurement of ${kind}`, model, { prepack: true, arena: true });
+  const feeds: Record<string, ResidentRef> = {};
+  for (const { name, shape } of model.inputs) {
+    const data = new Float32Array(sizeOf(shape)).fill(0.01);
+    feeds[name] = await engine.upload({ dtype: "f32", shape, data });
+  }
+  return {
+    run: async () => engine.free((await engine.run(session, feeds)).y),
+    close: async () => {
+      await engine.free(...Object.values(feeds));
+      await engine.unload(session);
+    },
+  };
 }
 
 const ROWS = 1024;
 const WIDTH = 1024;
+const PRODUCT = 2 * ROWS * WIDTH * WIDTH;
 const REPEATS = 3;
 const PIXELS = 64;
 const CHANNELS = 128;
@@ -61,15 +78,13 @@ const HEADS = 16;
 
 function trialsOf(block: number): { readonly [K in keyof Work]: Trial } {
   const rows = input("x", [ROWS, WIDTH]);
-  const matrix = input("w", [WIDTH, WIDTH]);
-  const product = 2 * ROWS * WIDTH * WIDTH;
   const picture = input("x", [1, CHANNELS, PIXELS, PIXELS]);
   const kernel = input("w", [CHANNELS, CHANNELS, 3, 3]);
   const border = { before: [1, 1], after: [1, 1], block };
   const tokens = input("x", [1, ROWS, WIDTH]);
   return {
-    products: { result: repeated(rows, (x) => linearMap(x, matrix)), work: REPEATS * product },
-    byteProducts: { result: repeated(rows, byBytes), work: REPEATS * product },
+    products: products(),
+    byteProducts: { result: repeated(rows, byBytes), work: REPEATS * PRODUCT },
     convolutions: {
       result: repeated(picture, (x) => conv(x, kernel, undefined, border)).reshape([CHANNELS, -1]),
       work: REPEATS * 2 * CHANNELS * PIXELS * PIXELS * CHANNELS * 9,
@@ -81,6 +96,12 @@ function trialsOf(block: number): { readonly [K in keyof Work]: Trial } {
     // Larger than the processor's caches, as what goes through memory in a run is.
     moved: movement([16 * ROWS, WIDTH / 2]),
   };
+}
+
+function products(): Trial {
+  const matrix = input("w", [WIDTH, WIDTH]);
+  const result = repeated(input("x", [ROWS, WIDTH]), (x) => linearMap(x, matrix));
+  return { result, work: REPEATS * PRODUCT };
 }
 
 function repeated(x: Tensor, f: (x: Tensor) => Tensor): Tensor {

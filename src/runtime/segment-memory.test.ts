@@ -29,6 +29,18 @@ test("counts weights that are stored narrower at four bytes a number, while they
   expect(segmentMemory(segment, (key) => key === "a.weight").live).toBe(2 * ROWS);
 });
 
+test("tells apart what is there for weights alone", () => {
+  const scaled = traceSegment("scaled", { x: [8, 4] }, ({ x }) => {
+    const p = new Scope();
+    const weight = p.param("weight", [4, 4]);
+    return { outputs: { y: x.matmul(weight.mul(2)) }, params: p.declared };
+  });
+  expect(segmentMemory(scaled, () => true)).toMatchObject({
+    live: 2 * MATRIX + ROWS,
+    activations: 2 * ROWS,
+  });
+});
+
 test("counts the copies that attention works with", () => {
   const attend = (bias: boolean) =>
     without(() =>

@@ -13,6 +13,8 @@ export type SegmentMemory = {
   readonly outputs: number;
   /** The most that is alive at one time beside the inputs: results, widened weights, and what operators work with. */
   readonly live: number;
+  /** As `live`, without weights and what is made of weights alone: the part that grows with the inputs. */
+  readonly activations: number;
 };
 
 /** How a parameter is stored, by checkpoint key; `narrow` ones are widened to float32 before they are used. */
@@ -31,16 +33,20 @@ type Piece = {
   readonly extra: number;
   readonly shares: Piece | null;
   readonly isInput: boolean;
+  /** The same for every input: a weight, or made of weights alone. */
+  readonly isFixed: boolean;
 };
 
 /** The memory of a segment when nodes run in the engine's order and results go after their last use. */
 export function segmentMemory({ outputs }: Segment, isNarrow: IsNarrow): SegmentMemory {
   const results = piecesOf(Object.values(outputs), isNarrow);
   const order = engineOrder(results);
+  const kept = new Set(results);
   return {
     inputs: bytesOfAll(order.filter(({ isInput }) => isInput)),
     outputs: bytesOfAll(results),
-    live: peakOf(order, new Set(results)),
+    live: peakOf(stepsOf(order, kept)),
+    activations: peakOf(stepsOf(order, kept), ({ isFixed }) => !isFixed),
   };
 }
 
@@ -71,6 +77,7 @@ function piecesOf(outputs: readonly Tensor[], isNarrow: IsNarrow): Piece[] {
     extra: 0,
     shares: null,
     isInput: false,
+    isFixed: false,
   });
   let latest: Piece | null = null;
   const pieceOf = (node: Tensor): Piece => {
@@ -78,7 +85,8 @@ function piecesOf(outputs: readonly Tensor[], isNarrow: IsNarrow): Piece[] {
     if (known) return known;
     // A parameter, by its first user: it is widened no sooner than what was lowered before that is there.
     const isWidened = isNarrow(attrsOf(node, "Param").key) && node.dtype === "f32";
-    const piece = plainPiece(latest === null ? [] : [latest], isWidened ? byteSize(node) : 0);
+    const behind = latest === null ? [] : [latest];
+    const piece = { ...plainPiece(behind, isWidened ? byteSize(node) : 0), isFixed: true };
     pieces.set(node, piece);
     return piece;
   };
@@ -91,6 +99,7 @@ function piecesOf(outputs: readonly Tensor[], isNarrow: IsNarrow): Piece[] {
       ...piece,
       shares: isView ? needs[0] : null,
       isInput: node.op === "Input",
+      isFixed: node.op !== "Input" && (isView ? needs.slice(0, 1) : needs).every(({ isFixed }) => isFixed),
       bytes: isView || node.op === "Constant" ? 0 : piece.bytes,
     };
     pieces.set(node, made);
@@ -173,10 +182,11 @@ function* stepsOf(order: readonly Piece[], kept: ReadonlySet<Piece>): Generator<
   }
 }
 
-/** The highest sum of bytes alive at once. */
-function peakOf(order: readonly Piece[], kept: ReadonlySet<Piece>): number {
+/** The highest sum of bytes alive at once, of those pieces that count. */
+function peakOf(steps: Iterable<Step>, counts: (piece: Piece) => boolean = () => true): number {
   let [live, peak] = [0, 0];
-  for (const { piece, isTaken } of stepsOf(order, kept)) {
+  for (const { piece, isTaken } of steps) {
+    if (!counts(piece)) continue;
     live += isTaken ? piece.bytes : -piece.bytes;
     if (isTaken) peak = Math.max(peak, live + piece.extra);
   }

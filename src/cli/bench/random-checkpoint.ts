@@ -1,4 +1,4 @@
-/** @file Checkpoints of official width with random bfloat16 weights, in a temporary folder. */
+/** @file Checkpoints of any width with random bfloat16 weights. */
 import { mkdir, mkdtemp, rm, statfs, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -28,17 +28,29 @@ export async function withRandomCheckpoint<T>(
   const remove = () => rm(folder, { recursive: true, force: true });
   cleanups.add(remove);
   try {
-    await writeConfigs(folder, models);
-    const parts = await declaredParts(folder, models);
-    const bytes = 2 * parts.flatMap(({ shapes }) => [...shapes.values()]).reduce((n, s) => n + sizeOf(s), 0);
-    await requireSpace(folder, bytes);
-    terminal.say(`writing ${byteSize(bytes)} of random weights to ${folder}`);
-    for (const { file, shapes } of parts) await writeRandomWeights(join(folder, file), shapes, signal);
+    await writeRandomCheckpoint(folder, models, { terminal, signal });
     return await use(folder);
   } finally {
     cleanups.delete(remove);
     await remove();
   }
+}
+
+/**
+ * Writes a checkpoint with random weights to a folder, which is made.
+ * @throws ConfigError when the disk has too little space, CancelledError after `signal`
+ */
+export async function writeRandomCheckpoint(
+  folder: string,
+  models: RandomModels,
+  { terminal, signal }: Pick<Context, "terminal" | "signal">,
+): Promise<void> {
+  await writeConfigs(folder, models);
+  const parts = await declaredParts(folder, models);
+  const bytes = 2 * parts.flatMap(({ shapes }) => [...shapes.values()]).reduce((n, s) => n + sizeOf(s), 0);
+  await requireSpace(folder, bytes);
+  terminal.say(`writing ${byteSize(bytes)} of random weights to ${folder}`);
+  for (const { file, shapes } of parts) await writeRandomWeights(join(folder, file), shapes, signal);
 }
 
 async function writeConfigs(folder: string, models: RandomModels): Promise<void> {

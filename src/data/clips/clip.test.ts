@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { readTimestamps } from "../../media/read.ts";
 import { createVideoWriter } from "../../media/write.ts";
-import { clipPixels, inspectClip, planClip, planFacts, readClip } from "./clip.ts";
+import { inspectClip, planClip, planFacts, readClip } from "./clip.ts";
 import { cropFrame, planCrop } from "./crop.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "clips-"));
@@ -134,13 +134,6 @@ describe("a clip", () => {
     await expect(readClip({ file }, plan)).rejects.toThrow(/Cannot read ".*cut.mp4"/);
     writeFileSync(file, "no video");
     await expect(planClip({ file }, request)).rejects.toThrow(/it is not a video/);
-  });
-
-  test("becomes pixels in [-1, 1], frames first", async () => {
-    const source = await video("pixels.mkv", 8, 1);
-    const clip = await readClip(source, await planClip(source, { ...request, width: 2, height: 1 }));
-    const pixels = clipPixels({ ...clip, rgb: Uint8Array.of(0, 127, 255, 51, 51, 51) });
-    expect(pixels).toBeCloseToArray([-1, -0.6, 254 / 255 - 1, -0.6, 1, -0.6], { atol: 1e-6 });
   });
 });
 

@@ -124,16 +124,3 @@ async function decodeClip(file: string, plan: ClipPlan): Promise<Clip | null> {
 
 /** Seconds; both times come from the same integers. */
 const SAME_TIME = 1e-6;
-
-/** Pixels `[F, 3, H, W]` in [-1, 1], as the VAE takes them. */
-export function clipPixels({ rgb, frames, height, width }: Clip): Float32Array {
-  const plane = height * width;
-  const pixels = new Float32Array(rgb.length);
-  for (let f = 0; f < frames; f++)
-    for (let i = 0; i < plane; i++)
-      for (let c = 0; c < 3; c++) pixels[(f * 3 + c) * plane + i] = SIGNED[rgb[(f * plane + i) * 3 + c]];
-  return pixels;
-}
-
-/** Bytes in [-1, 1], with the reference's roundings: a quotient in float32, doubled, minus one. */
-const SIGNED = Float32Array.from({ length: 256 }, (_, byte) => 2 * Math.fround(byte / 255) - 1);

@@ -80,8 +80,8 @@ export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): St
   let peak = 0;
   let work: Work = noWork;
   for (const [i] of chunks.entries()) {
-    const { own, kept, alive, work: once } = planOf(i);
-    peak = Math.max(peak, own + (area - 1) * kept + (shapes - 1) * alive);
+    const { own, kept, activations, work: once } = planOf(i);
+    peak = Math.max(peak, own + (area - 1) * kept + (shapes - 1) * activations);
     work = sumOfWork([work, timesWork(once, area)]);
   }
   const largest = { frames: chunks[0], height, width, continues: false, keeps: false, block };
@@ -94,8 +94,10 @@ export function vaePlan(model: PlannedModel<VaeConfig>, request: VaeRequest): St
 }
 
 /**
- * What the heap takes for each byte that is alive in any of the levels of a small chunk, whose sessions share it: levels
- * have blocks of other sizes than those before, which fit into few of the holes. Measured, see docs/planning.md.
+ * What the heap takes for each byte that is alive in a small chunk, whose sessions share it. Activations count in every
+ * level: those of one have other sizes than those before, and fit into few of the holes. Weights count once: kernels
+ * of one level have the sizes of another's, and where they are the larger part, they leave holes that take the
+ * activations. Measured, see docs/planning.md.
  */
 const HEAP_OF_LEVELS = 2.85;
 
@@ -105,7 +107,7 @@ type ChunkPlan = {
   /** Caches that are there between two chunks. */
   readonly kept: number;
   /** What is alive in all levels of a small chunk: tiles of other shapes find no holes of their sizes in the heap. */
-  readonly alive: number;
+  readonly activations: number;
   readonly work: Work;
 };
 
@@ -123,12 +125,15 @@ function chunkPlan(
   let groups = 0;
   let passed = 0;
   let own = 0;
-  let alive = 0;
+  let activations = 0;
+  let weights = 0;
   for (const [i, segment] of segments.entries()) {
     if (isLarge) own = Math.max(own, caches + groups + inArena(segment, isNarrow) + uncollected(passed));
     else {
-      alive += segmentMemory(segment, isNarrow).live;
-      own = Math.max(own, caches + groups + HEAP_OF_LEVELS * alive);
+      const level = segmentMemory(segment, isNarrow);
+      activations += level.activations;
+      weights = Math.max(weights, level.live - level.activations);
+      own = Math.max(own, caches + groups + HEAP_OF_LEVELS * Math.max(activations, weights));
     }
     const outputs = Object.entries(segment.outputs);
     const left = floats(outputs.filter(([name]) => name.startsWith(CACHE_PREFIX)).map(([, x]) => x.shape));
@@ -137,7 +142,7 @@ function chunkPlan(
     groups = floats(outputs.map(([, x]) => x.shape)) - left;
   }
   const work = sumOfWork(segments.map((segment) => segmentWork(segment, isNarrow)));
-  return { own, kept: Math.max(caches, sum(before)), alive, work };
+  return { own, kept: Math.max(caches, sum(before)), activations, work };
 }
 
 /** What a video file is written with: libraries, and the frames that an encoder looks ahead to. */

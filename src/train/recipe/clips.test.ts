@@ -1,6 +1,6 @@
-/** @file Tests of pixels: how bytes become planes, and which of them a window or some frames take, where sides differ. */
+/** @file Tests of pixels: which of them a window or some frames take, where sides differ. */
 import { expect, test } from "vitest";
-import { framesOf, interleaved, planar, shapesClips, windowOf } from "./clips.ts";
+import { framesOf, shapesClips, windowOf } from "./clips.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 
 const size = { width: 3, height: 2 };
@@ -11,15 +11,6 @@ const planes = every(2).flatMap((t) =>
   every(3).flatMap((c) => every(2).flatMap((y) => every(3).map((x) => code(t, c, y, x)))),
 );
 const pixels = Float32Array.from(planes);
-
-test("bytes come apart into planes and together again", () => {
-  const rgb = Uint8Array.from(
-    every(2).flatMap((y) => every(3).flatMap((x) => every(3).map((c) => code(0, c, y, x)))),
-  );
-  const values = planar(rgb, size);
-  expect([...values].map((value) => Math.round(127.5 * (value + 1)))).toEqual(planes.slice(0, 18));
-  expect(interleaved(values)).toEqual(rgb);
-});
 
 test("frames and windows are taken out of the right rows and columns", () => {
   expect([...framesOf(pixels, size, 1, 1)]).toEqual(planes.slice(18));

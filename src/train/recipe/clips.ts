@@ -2,6 +2,7 @@
 import { captionOf } from "../../data/shapes/caption.ts";
 import { renderScene } from "../../data/shapes/render.ts";
 import { sceneList } from "../../data/shapes/scene-list.ts";
+import { rgbToSigned } from "../../media/frames.ts";
 import type { Content } from "../cache/cache.ts";
 import { digestOfFacts } from "../cache/key.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";
@@ -29,7 +30,7 @@ export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): Clip
   const draw = { twoObjects, camera, patterned, grid, motions };
   const at = sceneList({ seed, split: "train", sizes, ...draw });
   const rendered = (index: number, size: PixelSize, frames: number) =>
-    planar(renderScene(at(index).scene, { ...size, frames }), size);
+    rgbToSigned(renderScene(at(index).scene, { ...size, frames }), size);
   return {
     count: data.clips,
     frames,
@@ -46,25 +47,6 @@ export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): Clip
 
 function captionLength(captions: "short" | "long" | "mixed", index: number): "short" | "long" {
   return captions === "mixed" ? (index % 4 === 3 ? "long" : "short") : captions;
-}
-
-/** Bytes `[T, H, W, 3]` to values `[T, 3, H, W]` in [-1, 1]. */
-export function planar(rgb: Uint8Array, { width, height }: PixelSize): Float32Array {
-  const plane = height * width;
-  const out = new Float32Array(rgb.length);
-  for (let start = 0; start < rgb.length; start += 3 * plane)
-    for (let i = 0; i < plane; i++)
-      for (let c = 0; c < 3; c++) out[start + c * plane + i] = rgb[start + i * 3 + c] / 127.5 - 1;
-  return out;
-}
-
-/** Values `[1, 3, H, W]` around [-1, 1] to bytes `[H, W, 3]`. */
-export function interleaved(pixels: Float32Array): Uint8Array {
-  const plane = pixels.length / 3;
-  return Uint8Array.from(pixels, (_, i) => {
-    const value = pixels[(i % 3) * plane + Math.floor(i / 3)];
-    return Math.round(127.5 * (Math.min(1, Math.max(-1, value)) + 1));
-  });
 }
 
 /** `count` frames from frame `first` on. */

@@ -1,8 +1,9 @@
 /** @file Clips of a data set in a folder, as a list to train on. */
 import { planClip, readClip } from "../../data/clips/clip.ts";
 import { readClipFolder, requireWhole } from "../../data/clips/folder.ts";
+import { rgbToSigned } from "../../media/frames.ts";
 import type { PixelSize } from "./clip-size.ts";
-import { type ClipSource, planar } from "./clips.ts";
+import type { ClipSource } from "./clips.ts";
 import type { DataRecipe } from "./schema.ts";
 
 /**
@@ -17,7 +18,7 @@ export async function folderClips(data: Extract<DataRecipe, { kind: "folder" }>)
   const { clips } = list;
   const read = async (index: number, size: PixelSize, frames: number) => {
     const plan = await planClip(clips[index], { ...size, frames, fps, pad: true });
-    return planar((await readClip(clips[index], plan)).rgb, size);
+    return rgbToSigned((await readClip(clips[index], plan)).rgb, size);
   };
   return {
     count: clips.length,

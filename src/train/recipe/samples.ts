@@ -1,6 +1,7 @@
 /** @file What a run generates while it trains, to be looked at. */
+import { signedToRgb } from "../../media/frames.ts";
 import { takesImage } from "../../models/transformer/config.ts";
-import { type ClipSource, interleaved } from "./clips.ts";
+import type { ClipSource } from "./clips.ts";
 import { readConfigs } from "./model-folder.ts";
 import type { Recipe } from "./schema.ts";
 
@@ -20,8 +21,8 @@ export async function samplesOf(
     return sample.prompts.map((prompt) => ({ prompt }));
   const { size } = data;
   const shown = sample.prompts.slice(0, clips.count).map(async (_, index) => {
-    const pixels = await clips.firstFrame(index, size);
-    return { prompt: clips.caption(index), image: { ...size, rgb: interleaved(pixels) } };
+    const [rgb] = signedToRgb(await clips.firstFrame(index, size), size);
+    return { prompt: clips.caption(index), image: { ...size, rgb } };
   });
   return Promise.all(shown);
 }

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { ConfigError } from "../../errors.ts";
 import { takesImage } from "../../models/transformer/config.ts";
 import { Engine } from "../../runtime/engine.ts";
+import { measurePeak } from "../../runtime/rates.ts";
 import { type Cache, openCache } from "../cache/cache.ts";
 import type { Engines, TrainingTensors } from "../learner.ts";
-import { measurePeak } from "../run/measured-peak.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import { type ClipSize, clipSizeOf, sizeKey } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
@@ -107,9 +107,10 @@ async function openTransformer(
   const sets = new Map<string, LatentSet>();
   for (const size of checkedSizes(stage, shape, configs, where))
     sets.set(sizeKey(size), await encodeClips(place, cache, engines, { size, count }));
+  const encoded = { config: configs.textEncoder, length: configs.transformer.maxTextLength };
   const texts = recipe.transformer.trainTextEncoder
     ? null
-    : await textStates(place.model, configs.textEncoder, cache, engines[0]);
+    : await textStates(place.model, encoded, cache, engines[0]);
   const images = imagesFor(recipe, stage, shape, configs, place, where, engines[0]);
   const setting = {
     ...shape,

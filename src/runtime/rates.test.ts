@@ -1,7 +1,7 @@
 /** @file Tests that the peak is a rate that this machine can have, and that measuring it leaves nothing behind. */
 import { expect, test } from "vitest";
-import { Engine } from "../../runtime/engine.ts";
-import { measurePeak } from "./measured-peak.ts";
+import { Engine } from "./engine.ts";
+import { measurePeak } from "./rates.ts";
 
 test("lies between a slow and the fastest processor there is", async () => {
   const engine = new Engine({ threads: 1 });
