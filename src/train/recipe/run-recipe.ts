@@ -146,6 +146,7 @@ class RecipeRun {
       file,
       clips,
       folder: run.folder,
+      cache: recipe.cache ?? join(run.folder, "cache"),
       model: isLora && recipe.model.from !== undefined ? recipe.model.from : join(run.folder, "model"),
       signal: this.signal,
       onEncoding,

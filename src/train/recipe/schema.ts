@@ -263,6 +263,8 @@ export const recipeSchema = z.strictObject({
   output: path.optional(),
   /** Number format of the weights in the finished checkpoint. */
   dtype: z.enum(["f32", "bf16", "f16"]).default("bf16"),
+  /** Folder of latents and text states, which runs may share; by default in the run's folder. */
+  cache: path.optional(),
   model: modelSchema.prefault({ new: {} }),
   data: z.discriminatedUnion("kind", [shapesSchema, folderSchema]).prefault({ kind: "shapes" }),
   vae: vaeSchema.prefault({}),

@@ -32,6 +32,8 @@ export type Place = {
   /** The checkpoint that is being trained. */
   readonly model: string;
   readonly clips: ClipSource;
+  /** Folder of latents and text states. */
+  readonly cache: string;
   readonly signal: AbortSignal;
   readonly onEncoding: (done: number, total: number) => void;
 };
@@ -102,7 +104,7 @@ async function openTransformer(
   const configs = await readConfigs(place.model);
   const shape = stageShape(recipe, stage, configs);
   const where = `${place.file}: ${planned.where}`;
-  const cache = await openCache(join(place.folder, "cache"));
+  const cache = await openCache(place.cache);
   const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
   const sets = new Map<string, LatentSet>();
   for (const size of checkedSizes(stage, shape, configs, where))
@@ -203,7 +205,7 @@ export async function finishStage(
 async function scaleLatents({ vae, data }: Recipe, place: Place): Promise<void> {
   const engines = startEngines(vae.engines);
   try {
-    const cache = await openCache(join(place.folder, "cache"));
+    const cache = await openCache(place.cache);
     const count = Math.min(vae.scaleClips, place.clips.count);
     const wanted = { size: clipSizeOf({}, data), count };
     const factor = await measureScale(await encodeClips(place, cache, engines, wanted));
