@@ -8,8 +8,8 @@ type Box = { readonly left: number; readonly top: number; readonly width: number
 
 const colours = ["#1b6ca8", "#d1495b", "#3a7d44"];
 
-/** The first tenth, where losses fall from 1, is left out of the range that is shown. */
-const SHOWN_FROM = 0.1;
+/** The first quarter, where losses fall from 1, does not widen the range that is shown. */
+const SHOWN_FROM = 0.25;
 
 /** Two panels as SVG. @param steps of every run */
 export function drawAblation(name: string, arms: readonly Arm[], steps: number): string {

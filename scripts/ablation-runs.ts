@@ -36,13 +36,15 @@ export async function runAll(runs: readonly AblationRun[], jobs: number): Promis
     isStopped = true;
   });
   const start = performance.now();
+  const total = waiting.length;
   let done = 0;
   const work = async (core: number) => {
     for (let run = waiting.shift(); run !== undefined && !isStopped; run = waiting.shift()) {
       const seconds = await train(run, core);
-      const minutes = ((performance.now() - start) / 60_000).toFixed(1);
       const outcome = seconds === null ? `failed, see ${folderOf(run)}.log` : `${seconds.toFixed(0)} s`;
-      console.error(`${folderOf(run)}: ${outcome}  (${++done} done, ${minutes} min)`);
+      const each = (performance.now() - start) / ++done;
+      const left = Math.ceil(((total - done) * each) / 60_000);
+      console.error(`${folderOf(run)}: ${outcome}  (${done} of ${total}, about ${left} min left)`);
     }
   };
   await Promise.all(Array.from({ length: jobs }, (_, core) => work(core)));

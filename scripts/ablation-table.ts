@@ -35,7 +35,7 @@ export async function readArm(label: string, folders: ReadonlyMap<number, string
 /** Rows of all ablations, arm by arm. */
 export function table(ablations: readonly (readonly [name: string, arms: readonly Arm[]])[]): string {
   const head = [
-    "| | | training loss | from step to step | held-out loss | held-out, less the first | s a step | n |",
+    "| ablation | arm | training loss | from step to step | held-out loss | held-out, less the first | s a step | n |",
     "|---|---|---:|---:|---:|---:|---:|---:|",
   ];
   const rows = ablations.flatMap(([name, arms]) => arms.map((arm) => rowOf(name, arm, arms[0])));

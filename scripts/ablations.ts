@@ -1,5 +1,5 @@
 /**
- * @file Runs the ablations of recipes/ablations with several seeds, draws their curves, and prints a table of what came out.
+ * @file Runs the ablations of recipes/ablations with several seeds, draws their curves, and prints what docs/ablations.md shows.
  * Usage: tsx scripts/ablations.ts [--steps 600] [--seeds 3] [--jobs 2] [--only timesteps,positions] [--runs runs/ablations]
  */
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -78,5 +78,6 @@ for (const name of names) {
   writeFileSync(file, drawAblation(name, arms, steps));
   console.error(file);
 }
-console.log(table(rows));
+const pictures = rows.map(([name]) => `![${name}](images/ablation-${name}.svg)`);
+console.log([table(rows), ...pictures].join("\n\n"));
 process.exitCode = finished.length === planned.length ? 0 : 1;
