@@ -83,6 +83,25 @@ describe("two engines", () => {
   });
 });
 
+test("losses by the average are those of a learner that has it as its weights, and leave the state as it was", async () => {
+  const batches = [batch(wide, 1), batch(wide, -2)];
+  const learner = await Learner.start([first, second], weights, settings);
+  await learner.step(1, 0.1, batches, { averageDecay: 0.6 });
+  const held = async function* () {
+    yield batch(wide, 2);
+    yield batch(narrow, 3);
+  };
+  const found = await learner.evaluateAverage(held());
+  const averaged = await Learner.start([first], await learner.read("average"), settings);
+  const expected = [await averaged.evaluate(batch(wide, 2)), await averaged.evaluate(batch(narrow, 3))];
+  expect(found).toEqual(expected);
+  expect(found[0].loss).not.toEqual((await learner.evaluate(batch(wide, 2))).loss);
+  const { loss } = await learner.step(2, 0.1, batches);
+  expect(Number.isFinite(loss)).toBe(true);
+  await averaged.close();
+  await learner.close();
+});
+
 test("a learner clips the mean of the gradients to the limit", async () => {
   const sgd = { adamW: { ...defaultAdamW, beta1: 0 }, clip: 0.5, average: false };
   const learner = await Learner.start([first, second], weights, sgd);

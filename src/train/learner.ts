@@ -122,6 +122,22 @@ export class Learner {
     return this.shards[0].evaluate(batch);
   }
 
+  /** Losses and reports of batches by the moving average of the weights, which the first engine has all of meanwhile. */
+  async evaluateAverage(batches: AsyncIterable<MicroBatch>): Promise<Report[]> {
+    const [first, ...others] = this.shards;
+    const { engine } = first;
+    const copies = others.map((other) => other.engine.hand(other.averages(), engine, { keep: true }));
+    const copied = (await Promise.all(copies)).flatMap((each) => [...each]);
+    const average = new Map([...first.averages(), ...copied]);
+    const reports: Report[] = [];
+    try {
+      for await (const batch of batches) reports.push(await first.evaluate(batch, average));
+    } finally {
+      await engine.free(...copied.map(([, ref]) => ref));
+    }
+    return reports;
+  }
+
   /** References to the current weights near the first engine by key, to be fed to other graphs; valid until the next step. */
   weights(): ReadonlyMap<string, ResidentRef> {
     return new Map([...this.shapes.keys()].map((key) => [key, this.shards[0].weight(key)!]));

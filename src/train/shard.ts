@@ -68,7 +68,12 @@ export class Shard {
 
   /** The weights that are updated here. */
   weights(): Map<string, ResidentRef> {
-    return new Map([...this.shapes.keys()].map((key) => [key, this.state.get(`weight/${key}`)!]));
+    return this.valuesOf("weight");
+  }
+
+  /** Their moving averages. */
+  averages(): Map<string, ResidentRef> {
+    return this.valuesOf("average");
   }
 
   /** A weight, wherever it is updated. */
@@ -91,7 +96,7 @@ export class Shard {
     let gradients: Gradients = new Map();
     let operations = 0;
     const reports: Report[] = [];
-    const weights = new Map([...this.trained].map((key) => [key, this.weight(key)!]));
+    const weights = this.allWeights();
     for (const { graph, feeds } of batches) {
       const compiled = await this.compile(graph);
       const found = await compiled.differentiate({ feeds, weights }, signal);
@@ -103,13 +108,12 @@ export class Shard {
     return { gradients, reports, operations };
   }
 
-  /** The loss and reports of a batch, without learning from it. */
-  async evaluate({ graph, feeds }: MicroBatch): Promise<Report> {
+  /** The loss and reports of a batch, without learning from it. @param weights all that are trained, near this engine */
+  async evaluate({ graph, feeds }: MicroBatch, weights = this.allWeights()): Promise<Report> {
     const label = `evaluation of ${graph.name}`;
     const session = await this.helper(label, () =>
       loadLoss(this.engine, graph, { loss: graph.loss, ...graph.report }, { label, storage: this.storage }),
     );
-    const weights = new Map([...this.trained].map((key) => [key, this.weight(key)!]));
     return downloadAll(this.engine, await this.engine.run(session, feedsOf(session, { feeds, weights })));
   }
 
@@ -152,6 +156,14 @@ export class Shard {
     await this.engine.free(...this.state.values(), ...this.copies.values());
     this.state.clear();
     this.copies = new Map();
+  }
+
+  private valuesOf(role: Role): Map<string, ResidentRef> {
+    return new Map([...this.shapes.keys()].map((key) => [key, this.state.get(`${role}/${key}`)!]));
+  }
+
+  private allWeights(): Map<string, ResidentRef> {
+    return new Map([...this.trained].map((key) => [key, this.weight(key)!]));
   }
 
   private get storage(): "f32" | "bf16" {

@@ -117,6 +117,9 @@ function teller(terminal: Terminal, folder: string): (event: RecipeEvent) => voi
         }
         break;
       }
+      case "validation":
+        terminal.say(validationLine(event));
+        break;
       case "sample":
         terminal.say(`sample: ${event.file}`);
         break;
@@ -134,6 +137,11 @@ function lineOf(event: Extract<RecipeEvent, { kind: "step" }>, steps: number): s
   const byNoise =
     bands === null ? [] : [`by noise ${bands.map((mean) => mean?.toFixed(2) ?? "-").join(" ")}`];
   return [`${stage}: ${line}`, ...named, ...byNoise].join("  ");
+}
+
+function validationLine({ step, loss, byTimestep }: Extract<RecipeEvent, { kind: "validation" }>): string {
+  const byNoise = byTimestep.map(({ loss }) => loss.toFixed(3)).join(" ");
+  return `held-out clips after step ${step}: loss ${loss.toFixed(4)}  by noise ${byNoise}`;
 }
 
 /** Sample clips in the run's folder. */

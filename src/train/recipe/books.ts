@@ -4,7 +4,7 @@ import { type MetricsLog, openMetrics } from "../run/metrics.ts";
 import type { Pace } from "../run/progress.ts";
 import { type EventFile, openEventFile } from "../run/tensorboard.ts";
 import type { PlannedStage } from "./stages.ts";
-import type { StageStep } from "./trainee.ts";
+import type { StageStep, Validated } from "./trainee.ts";
 
 /** One step of a run in numbers. Steps count over all stages; `stageStep` within one. */
 export type StepNumbers = Omit<StageStep, "step" | "byTimestep" | "operations"> & {
@@ -64,6 +64,16 @@ export class Books {
     const all: Record<string, number> = { ...measured, ...parts, ...Object.fromEntries(byBand) };
     await this.metrics.add({ step, stage, ...all });
     const tagged = Object.entries(all).map(([name, value]) => [`${planned.kind}/${name}`, value]);
+    await this.events.scalars(step, Object.fromEntries(tagged));
+  }
+
+  /** Writes losses of held-out clips down in both, on a line of their own. */
+  async noteValidation({ name, kind }: PlannedStage, step: number, validated: Validated): Promise<void> {
+    const { loss, byTimestep } = validated;
+    const byName = byTimestep.map(({ timestep, loss }) => [`validation_at_${timestep}`, loss] as const);
+    const all = { validation: loss, ...Object.fromEntries(byName) };
+    await this.metrics.add({ step, stage: name, ...all });
+    const tagged = Object.entries(all).map(([name, value]) => [`${kind}/${name}`, value]);
     await this.events.scalars(step, Object.fromEntries(tagged));
   }
 

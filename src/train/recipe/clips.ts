@@ -1,6 +1,7 @@
 /** @file Clips to train on: a list that any clip can be asked from by its number, and the order a training takes. */
 import { captionOf } from "../../data/shapes/caption.ts";
 import { renderScene } from "../../data/shapes/render.ts";
+import type { Split } from "../../data/shapes/scene.ts";
 import { sceneList } from "../../data/shapes/scene-list.ts";
 import { rgbToSigned } from "../../media/frames.ts";
 import type { Content } from "../cache/cache.ts";
@@ -24,11 +25,16 @@ export type ClipSource = {
   readonly content: (index: number) => Content;
 };
 
-/** The clips of shapes that a recipe describes; held-out compositions are never among them. */
-export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): ClipSource {
+/** The clips of shapes that a recipe describes: of compositions to train on, or of held-out ones alone. */
+export function shapesClips(
+  data: Extract<DataRecipe, { kind: "shapes" }>,
+  split: Exclude<Split, "all"> = "train",
+): ClipSource {
   const { seed, frames, fps, twoObjects, camera, patterned, grid, sizes, motions } = data;
   const draw = { twoObjects, camera, patterned, grid, motions };
-  const at = sceneList({ seed, split: "train", sizes, ...draw });
+  const at = sceneList({ seed, split, sizes, ...draw });
+  // Left out where it is "train", so that caches of old runs are met.
+  const facts = { seed, ...draw, split: split === "train" ? undefined : split };
   const rendered = (index: number, size: PixelSize, frames: number) =>
     rgbToSigned(renderScene(at(index).scene, { ...size, frames }), size);
   return {
@@ -37,7 +43,7 @@ export function shapesClips(data: Extract<DataRecipe, { kind: "shapes" }>): Clip
     fps,
     pixels: (index, size) => rendered(index, size, frames),
     firstFrame: (index, size) => rendered(index, size, 1),
-    content: (index) => ({ digest: digestOfFacts({ seed, index: at(index).drawn, ...draw }) }),
+    content: (index) => ({ digest: digestOfFacts({ ...facts, index: at(index).drawn }) }),
     caption: (index) => {
       const { scene, drawn } = at(index);
       return captionOf(scene, { seed, index: drawn, length: captionLength(data.captions, drawn) });

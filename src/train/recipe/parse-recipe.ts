@@ -31,7 +31,7 @@ function readYaml(text: string, source: string): unknown {
 }
 
 /** What no single field can know. */
-function checkWhole({ model, data, vae, transformer, latents }: Recipe, source: string): void {
+function checkWhole({ model, data, vae, transformer, latents, validate }: Recipe, source: string): void {
   if ((model.new === undefined) === (model.from === undefined))
     throw new ConfigError(
       `${source}: model must have either new (a model to be created) or from (a checkpoint folder)`,
@@ -53,8 +53,22 @@ function checkWhole({ model, data, vae, transformer, latents }: Recipe, source: 
       throw new ConfigError(
         `${source}: vae.stages[${i}].frames is ${frames}, and the clips of data have ${data.frames}`,
       );
+  checkValidation(validate, data, source);
   if (data.kind === "shapes" && (latents.clips ?? 0) > data.clips)
     throw new ConfigError(`${source}: latents.clips is ${latents.clips}, and data.clips only ${data.clips}`);
+}
+
+function checkValidation(
+  { every, path }: Recipe["validate"],
+  { kind }: Recipe["data"],
+  source: string,
+): void {
+  if (kind === "folder" && every !== null && path === undefined)
+    throw new ConfigError(`${source}: validate needs a path, a folder of clips that data does not have`);
+  if (kind === "shapes" && path !== undefined)
+    throw new ConfigError(
+      `${source}: validate.path is ${path}, but shapes are measured on held-out compositions; leave it out`,
+    );
 }
 
 /** Sizes are bounded by what they are cut from. */

@@ -7,16 +7,15 @@ import type { Json, Restored } from "../run/checkpoints.ts";
 import { Progress } from "../run/progress.ts";
 import { openRun, type Run } from "../run/run-folder.ts";
 import { type Books, openBooks, type StepNumbers, stepNumbers } from "./books.ts";
-import { type ClipSource, shapesClips } from "./clips.ts";
-import { folderClips } from "./folder-clips.ts";
 import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
+import { heldOutClips, trainingClips } from "./open-clips.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 import { type Sample, samplesOf } from "./samples.ts";
-import type { DataRecipe, Recipe } from "./schema.ts";
+import type { Recipe } from "./schema.ts";
 import { requireMemory } from "./stage-memory.ts";
 import { finishStage, type OpenStage, openStage, type Place, showSamples } from "./stage-work.ts";
 import { changedFields, type PlannedStage, planStages, totalSteps } from "./stages.ts";
-import type { StageStart, Trainee } from "./trainee.ts";
+import type { StageStart, Trainee, Validated } from "./trainee.ts";
 
 /** What a run tells. Steps count over all stages; `stageStep` within one. */
 export type RecipeEvent =
@@ -33,6 +32,8 @@ export type RecipeEvent =
   | { readonly kind: "memory"; readonly stage: string; readonly takes: number; readonly free: number }
   | { readonly kind: "encoding"; readonly done: number; readonly total: number }
   | (StepNumbers & { readonly kind: "step"; readonly steps: number })
+  /** Losses of held-out clips, see `validate` of recipes. */
+  | ({ readonly kind: "validation"; readonly step: number } & Validated)
   | { readonly kind: "saved"; readonly step: number }
   | { readonly kind: "sample"; readonly file: string }
   | { readonly kind: "done"; readonly output: string | null; readonly steps: number };
@@ -88,7 +89,8 @@ export async function runRecipe(
   { folder, resume = false, ...options }: RunRecipeOptions,
 ): Promise<RunOutcome> {
   const recipe = limited(parseRecipe(source.text, source.file), options, source.file);
-  const clips = await openClips(recipe.data);
+  const clips = await trainingClips(recipe);
+  const heldOut = await heldOutClips(recipe);
   const run = await openRun(folder, {
     config: { name: basename(source.file), text: source.text },
     seed: recipe.seed,
@@ -97,14 +99,10 @@ export async function runRecipe(
     differences: (before) => changedFields(limited(parseRecipe(before, folder), options, folder), recipe),
   });
   try {
-    return await new RecipeRun(run, recipe, { file: source.file, clips }, options).finish();
+    return await new RecipeRun(run, recipe, { file: source.file, clips, heldOut }, options).finish();
   } finally {
     await run.close();
   }
-}
-
-function openClips(data: DataRecipe): Promise<ClipSource> {
-  return data.kind === "shapes" ? Promise.resolve(shapesClips(data)) : folderClips(data);
 }
 
 /** The stages of a recipe that this call is about. */
@@ -132,7 +130,7 @@ class RecipeRun {
   constructor(
     run: Run,
     recipe: Recipe,
-    { file, clips }: { readonly file: string; readonly clips: ClipSource },
+    { file, clips, heldOut }: Pick<Place, "file" | "clips" | "heldOut">,
     options: Omit<RunRecipeOptions, "folder" | "resume">,
   ) {
     this.run = run;
@@ -145,7 +143,9 @@ class RecipeRun {
     this.place = {
       file,
       clips,
+      heldOut,
       folder: run.folder,
+      cache: recipe.cache ?? join(run.folder, "cache"),
       model: isLora && recipe.model.from !== undefined ? recipe.model.from : join(run.folder, "model"),
       signal: this.signal,
       onEncoding,
@@ -249,6 +249,7 @@ class RecipeRun {
         const numbers = stepNumbers(facts);
         await books.note(facts, numbers);
         this.tell({ kind: "step", steps: totalSteps(this.stages), ...numbers });
+        if (this.isMeasured(done, steps)) await this.measure(planned, trainee, done, books);
         const stops = this.isSpent();
         if (done === steps || stops || (planned.stepsBefore + done) % this.recipe.save.every === 0)
           await save();
@@ -277,6 +278,20 @@ class RecipeRun {
 
   private isSpent(): boolean {
     return this.options.maxSteps !== undefined && this.stepsNow >= this.options.maxSteps;
+  }
+
+  private isMeasured(done: number, steps: number): boolean {
+    const { every } = this.recipe.validate;
+    return every !== null && (done % every === 0 || done === steps);
+  }
+
+  /** A stop in between leaves the measurement out; the step before it is saved. */
+  private async measure(planned: PlannedStage, trainee: Trainee, done: number, books: Books): Promise<void> {
+    const validated = await trainee.validate?.(this.signal);
+    if (validated === undefined) return;
+    const step = planned.stepsBefore + done;
+    await books.noteValidation(planned, step, validated);
+    this.tell({ kind: "validation", step, ...validated });
   }
 
   private isShown(done: number, steps: number): boolean {

@@ -257,12 +257,27 @@ const sampleSchema = z.strictObject({
   seed: whole.default(0),
 });
 
+const validateSchema = z.strictObject({
+  /** Steps between measurements, null for none; the last step of a stage has one too. */
+  every: count.nullable().default(null),
+  /** Clips that training never shows. */
+  clips: count.default(32),
+  /** Timesteps that each of them is measured at, evenly spaced. */
+  timesteps: count.default(10),
+  /** Of the noise; the same one gives the same noise to runs of any recipe. */
+  seed: whole.default(0),
+  /** Their folder, where the data is one; shapes have held-out compositions. */
+  path: path.optional(),
+});
+
 export const recipeSchema = z.strictObject({
   seed: whole.default(1),
   /** Where the finished checkpoint goes; by default into the run's folder. */
   output: path.optional(),
   /** Number format of the weights in the finished checkpoint. */
   dtype: z.enum(["f32", "bf16", "f16"]).default("bf16"),
+  /** Folder of latents and text states, which runs may share; by default in the run's folder. */
+  cache: path.optional(),
   model: modelSchema.prefault({ new: {} }),
   data: z.discriminatedUnion("kind", [shapesSchema, folderSchema]).prefault({ kind: "shapes" }),
   vae: vaeSchema.prefault({}),
@@ -271,6 +286,8 @@ export const recipeSchema = z.strictObject({
   /** Steps between saves, and how many of the last saves stay. */
   save: z.strictObject({ every: count.default(200), keep: count.default(2) }).prefault({}),
   sample: sampleSchema.prefault({}),
+  /** Losses of the transformer on clips that training never shows, with the averaged weights. */
+  validate: validateSchema.prefault({}),
 });
 
 /** A recipe with all defaults filled in. */

@@ -11,7 +11,7 @@ import { PARTS } from "../tasks/text-to-video.ts";
 import { type ClipSize, clipSizeOf, sizeKey } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
 import { contestOf } from "./contest.ts";
-import { type FirstFrames, firstFrames } from "./first-frames.ts";
+import { type FirstFrameSetting, firstFrames } from "./first-frames.ts";
 import { encodeSet, type LatentSet, type LatentSetting, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
 import { editConfig, type ModelConfigs, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
@@ -22,6 +22,7 @@ import { textStates } from "./text-states.ts";
 import { type StageStart, type Trainee, valuesOf, withoutPrefix } from "./trainee.ts";
 import { transformerStage } from "./transformer-stage.ts";
 import { vaeStage } from "./vae-stage.ts";
+import type { HeldOut } from "./validation.ts";
 
 /** Where a run works. */
 export type Place = {
@@ -32,6 +33,10 @@ export type Place = {
   /** The checkpoint that is being trained. */
   readonly model: string;
   readonly clips: ClipSource;
+  /** Clips to measure losses on. */
+  readonly heldOut: ClipSource | null;
+  /** Folder of latents and text states. */
+  readonly cache: string;
   readonly signal: AbortSignal;
   readonly onEncoding: (done: number, total: number) => void;
 };
@@ -102,7 +107,7 @@ async function openTransformer(
   const configs = await readConfigs(place.model);
   const shape = stageShape(recipe, stage, configs);
   const where = `${place.file}: ${planned.where}`;
-  const cache = await openCache(join(place.folder, "cache"));
+  const cache = await openCache(place.cache);
   const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
   const sets = new Map<string, LatentSet>();
   for (const size of checkedSizes(stage, shape, configs, where))
@@ -111,7 +116,9 @@ async function openTransformer(
   const texts = recipe.transformer.trainTextEncoder
     ? null
     : await textStates(place.model, encoded, cache, engines[0]);
-  const images = imagesFor(recipe, stage, shape, configs, place, where, engines[0]);
+  const firstFrame = imagesFor(recipe, stage, shape, configs, place, where);
+  const images = firstFrame && firstFrames(firstFrame, engines[0]);
+  const heldOut = await heldOutFor(recipe, shape, firstFrame, place, cache, engines);
   const setting = {
     ...shape,
     stage,
@@ -127,6 +134,7 @@ async function openTransformer(
     clips: place.clips,
     texts,
     images,
+    heldOut,
     seed: recipe.seed,
     stepsBefore,
     clipsBefore,
@@ -136,13 +144,14 @@ async function openTransformer(
   const close = async () => {
     await texts?.close();
     await images?.close();
+    await heldOut?.images?.close();
     await closeAll(trainee, engines);
   };
   return { trainee, close };
 }
 
 /**
- * First frames for a model that takes them, null for any other.
+ * What first frames are made of for a model that takes them, null for any other.
  * @throws ConfigError for a stage that packs clips, and for a recipe that asks for images with a model that takes none
  */
 function imagesFor(
@@ -152,8 +161,7 @@ function imagesFor(
   { transformer, vae }: ModelConfigs,
   { model, clips }: Place,
   where: string,
-  engine: Engine,
-): FirstFrames | null {
+): FirstFrameSetting | null {
   const { image, lora } = recipe.transformer;
   if (!takesImage(transformer)) {
     if (image === undefined) return null;
@@ -165,8 +173,25 @@ function imagesFor(
   if (stage.pack !== undefined)
     throw new ConfigError(`${where} packs clips, and packed rows have no images; leave pack out`);
   const { dropout } = image ?? defaultImage;
-  const setting = { config: vae, folder: model, clips, size: largest, seed: recipe.seed, dropout };
-  return firstFrames(setting, engine);
+  return { config: vae, folder: model, clips, size: largest, seed: recipe.seed, dropout };
+}
+
+/** The clips that a stage measures losses on, encoded at the size of its largest; their images are never dropped. */
+async function heldOutFor(
+  { validate }: Recipe,
+  { largest }: StageShape,
+  firstFrame: FirstFrameSetting | null,
+  place: Place,
+  cache: Cache,
+  engines: Engines,
+): Promise<HeldOut | null> {
+  const { heldOut: clips } = place;
+  if (clips === null) return null;
+  const wanted = { size: largest, count: clips.count };
+  const latents = await encodeClips({ ...place, clips }, cache, engines, wanted);
+  const { timesteps, seed } = validate;
+  const images = firstFrame && firstFrames({ ...firstFrame, clips, seed, dropout: 0 }, engines[0]);
+  return { clips, latents, images, timesteps, seed };
 }
 
 async function encodeClips(
@@ -204,7 +229,7 @@ export async function finishStage(
 async function scaleLatents({ vae, data }: Recipe, place: Place): Promise<void> {
   const engines = startEngines(vae.engines);
   try {
-    const cache = await openCache(join(place.folder, "cache"));
+    const cache = await openCache(place.cache);
     const count = Math.min(vae.scaleClips, place.clips.count);
     const wanted = { size: clipSizeOf({}, data), count };
     const factor = await measureScale(await encodeClips(place, cache, engines, wanted));

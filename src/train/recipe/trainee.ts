@@ -34,6 +34,14 @@ export type StageStep = {
   readonly byTimestep?: { readonly timesteps: readonly number[]; readonly losses: readonly number[] };
 };
 
+/** Losses of held-out clips: mean squared errors of the velocity, unweighted. */
+export type Validated = {
+  /** Mean over clips and timesteps. */
+  readonly loss: number;
+  /** Means over clips, from clean to noise. */
+  readonly byTimestep: readonly { readonly timestep: number; readonly loss: number }[];
+};
+
 /** A stage with its graphs and weights in engines. */
 export type Trainee = {
   /** Trained values. */
@@ -41,6 +49,8 @@ export type Trainee = {
   readonly train: (signal: AbortSignal) => AsyncGenerator<StageStep>;
   /** Copies of the whole state. */
   readonly tensors: () => Promise<TrainingTensors>;
+  /** Losses of the averaged weights on held-out clips, where there are any. */
+  readonly validate?: (signal: AbortSignal) => Promise<Validated>;
   /** A clip `[T, 3, S, S]` to look at, such as reconstructions below their originals; null where there is none. */
   readonly picture: () => Promise<{ readonly data: Float32Array; readonly shape: readonly number[] } | null>;
   readonly close: () => Promise<void>;

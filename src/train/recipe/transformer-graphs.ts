@@ -14,6 +14,7 @@ import { segmentedPackedTextToVideo } from "../recompute/packed-text-to-video.ts
 import { segmentedTextToVideo } from "../recompute/text-to-video.ts";
 import { type PackedGraph, packedRowFeeds, packedTextToVideo } from "../tasks/packed-text-to-video.ts";
 import {
+  mixtureShapes,
   type TextToVideoCall,
   type TextToVideoGraph,
   textToVideoFeeds,
@@ -49,6 +50,22 @@ export type DrawnSample = PlannedSample & {
   readonly text: Int32Array | Float32Array;
   /** Conditioning latents, for image-to-video models. */
   readonly image?: Float32Array;
+};
+
+/** A sample with its noise, for losses that depend on nothing else. */
+export type FixedSample = Omit<DrawnSample, "place" | "size"> & {
+  /** Of the size of padded latents, `[F, C, H, W]`. */
+  readonly noise: Float32Array;
+};
+
+/** Micro-batches of clips of the largest size that keep no memory between runs. */
+export type FixedBatches = {
+  /** Samples of a micro-batch. */
+  readonly size: number;
+  /** Shape of the noise of a sample, `[F, C, H, W]`. */
+  readonly noise: readonly number[];
+  /** The micro-batch of at most `size` samples, the last of which fills it up. */
+  readonly of: (samples: readonly FixedSample[]) => MicroBatch;
 };
 
 /** The graphs of a stage, built when they are first asked for. */
@@ -87,6 +104,28 @@ export function stageGraphs(setting: StageGraphSetting): StageGraphs {
       return Promise.all(all.map((samples) => row(step, samples, weights)));
     },
   };
+}
+
+/** Of as many clips as go through at once in training; where they are packed, as a row has room for. */
+export async function fixedBatches(setting: StageGraphSetting): Promise<FixedBatches> {
+  const { schedule, stage, largest, config, latentSize } = setting;
+  const { pack, batch } = stage;
+  const inRow = (capacity: number) => Math.floor(capacity / tokensOfClip(config, latentSize)(largest));
+  const size = pack === undefined ? batch : Math.max(1, inRow(pack.capacity));
+  const built = await bucketGraph({ ...setting, stage: { ...stage, batch: size } }, largest);
+  const graph = { ...built.graph, arena: false };
+  const of = (samples: readonly FixedSample[]) => {
+    const all = Array.from({ length: size }, (_, i) => samples[Math.min(i, samples.length - 1)]);
+    const feeds = textToVideoFeeds(built, schedule, {
+      latents: all.map(({ latents }) => latents),
+      text: all.map(({ text }) => text),
+      images: imagesOf(all),
+      timesteps: all.map(({ timestep }) => timestep),
+      noise: all.map(({ noise }) => noise),
+    });
+    return { graph, feeds };
+  };
+  return { size, noise: mixtureShapes(built.config, built.call).noise.slice(1), of };
 }
 
 /** Tokens of a clip, text included. */
@@ -143,7 +182,7 @@ function bucketBatch(
 }
 
 /** Those of all samples, or nothing: a model takes images with all of them or with none. */
-function imagesOf(samples: readonly DrawnSample[]): Float32Array[] | undefined {
+function imagesOf(samples: readonly Pick<DrawnSample, "image">[]): Float32Array[] | undefined {
   const images = samples.flatMap(({ image }) => image ?? []);
   return images.length === 0 ? undefined : images;
 }

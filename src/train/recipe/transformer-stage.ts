@@ -30,11 +30,14 @@ import {
 } from "./trainee.ts";
 import {
   type DrawnSample,
+  type FixedBatches,
+  fixedBatches,
   type StageGraphSetting,
   type StageGraphs,
   stageGraphs,
   tokensOfClip,
 } from "./transformer-graphs.ts";
+import { type HeldOut, validate } from "./validation.ts";
 
 /** What a transformer stage is made of. */
 export type TransformerStageSetting = Omit<StageGraphSetting, "stage" | "recipe"> & {
@@ -51,6 +54,8 @@ export type TransformerStageSetting = Omit<StageGraphSetting, "stage" | "recipe"
   readonly texts: TextStates | null;
   /** For image-to-video models. */
   readonly images: FirstFrames | null;
+  /** What losses are measured on, beside training. */
+  readonly heldOut: HeldOut | null;
   /** Steps and clips of the stages before, so that no two stages draw the same. */
   readonly stepsBefore: number;
   readonly clipsBefore: number;
@@ -70,6 +75,7 @@ export async function transformerStage(
     : Learner.restore(engines, start.tensors, settings));
   return {
     size: learner.size,
+    validate: validator(setting, learner),
     tensors: () => learner.tensors(),
     train: (signal) => trainTransformer(setting, start, learner, graphs, signal),
     picture: async () => null,
@@ -159,6 +165,24 @@ function loader(setting: TransformerStageSetting) {
     };
     return Promise.all(
       plan.map((samples) => (setting.images === null ? drawn(samples) : withImages(samples, setting.images))),
+    );
+  };
+}
+
+/** Builds its graph when it first measures. */
+function validator(setting: TransformerStageSetting, learner: Learner): Trainee["validate"] {
+  const { heldOut, scalingFactor, schedule } = setting;
+  if (heldOut === null) return undefined;
+  let built: Promise<FixedBatches> | null = null;
+  return async (signal) => {
+    built ??= fixedBatches(setting);
+    const text = (caption: string) => textOf(setting, caption);
+    const scheduled = schedule.alphaBar.length;
+    return validate(
+      heldOut,
+      { batches: await built, scalingFactor, scheduled, textOf: text },
+      learner,
+      signal,
     );
   };
 }

@@ -114,6 +114,9 @@ function positionInputs({ added, rotary }: Positions, config: TransformerConfig)
   };
 }
 
+/** A place in a training that has noise of its own. */
+type NoisePlace = { readonly seed: number; readonly step: number; readonly part: number };
+
 /** One micro-batch on the host. */
 export type TextToVideoBatch = {
   /** Scaled latents `[F, C, H, W]` of every sample. */
@@ -126,27 +129,30 @@ export type TextToVideoBatch = {
   readonly timesteps: ArrayLike<number>;
   /** What every sample counts in the mean; all the same where left out. */
   readonly weights?: Float32Array;
-  /** Tells the noise of one batch from that of another. */
-  readonly noise: { readonly seed: number; readonly step: number; readonly part: number };
+  /** Noise of every sample, of the shape of its padded latents, or what tells the noise of one batch from another's. */
+  readonly noise: readonly Float32Array[] | NoisePlace;
 };
 
 /** What `graph` is fed for a batch, but for the weights. */
 export function textToVideoFeeds(
   { call, config, positions }: TextToVideoGraph,
   schedule: NoiseSchedule,
-  { latents, text, images, timesteps, weights, noise: place }: TextToVideoBatch,
+  { latents, text, images, timesteps, weights, noise: given }: TextToVideoBatch,
 ): Record<string, HostTensor> {
   const { latents: shape, noise } = mixtureShapes(config, call);
-  const rng = rngFor(place.seed, "noise", place.step, place.part);
   return {
     latents: floats(shape, joinFloats(latents)),
-    noise: floats(noise, drawNormals(rng, sizeOf(noise))),
+    noise: floats(noise, "seed" in given ? noiseAt(given, sizeOf(noise)) : joinFloats(given)),
     ...rateFeeds(timesteps, schedule, config),
     weights: floats([call.batch], weights ?? new Float32Array(call.batch).fill(1)),
     ...textFeeds(text, config, call.textLength),
     ...imageFeeds(images, config, noise),
     ...positionFeeds(positions, config),
   };
+}
+
+function noiseAt({ seed, step, part }: NoisePlace, count: number): Float32Array {
+  return drawNormals(rngFor(seed, "noise", step, part), count);
 }
 
 /** What follows from the timestep of every sample: how much of latents and noise there is, and its features. */
