@@ -7,8 +7,8 @@ import { toyRecipe } from "../../../test/helpers/toy-recipe.ts";
 import { isHeldOut } from "../../data/shapes/held-out.ts";
 import { renderScene } from "../../data/shapes/render.ts";
 import { sceneList } from "../../data/shapes/scene-list.ts";
+import { rgbToSigned } from "../../media/frames.ts";
 import { readMetrics, seriesOf } from "../run/metrics.ts";
-import { planar } from "./clips.ts";
 import { heldOutClips, trainingClips } from "./open-clips.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 import { type RecipeEvent, runRecipe } from "./run-recipe.ts";
@@ -103,7 +103,9 @@ test("takes compositions that training never shows", async () => {
   for (const index of [0, 1, 2, 3, 4, 5]) {
     const { scene } = at(index);
     expect(isHeldOut(scene.objects[0])).toBe(true);
-    expect(await held.pixels(index, size)).toEqual(planar(renderScene(scene, { ...size, frames: 9 }), size));
+    expect(await held.pixels(index, size)).toEqual(
+      rgbToSigned(renderScene(scene, { ...size, frames: 9 }), size),
+    );
   }
   const digests = [held, trained].flatMap(({ content }) => [0, 1, 2, 3, 4, 5].map(content));
   expect(new Set(digests.map((content) => JSON.stringify(content))).size).toBe(12);
