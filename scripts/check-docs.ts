@@ -15,11 +15,21 @@ export async function checkDocs(): Promise<string[]> {
   const manifest: unknown = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const { scripts } = manifest as { scripts: Record<string, string> };
   const texts = documents().map((file) => ({ file, text: readFileSync(join(root, file), "utf8") }));
+  const exports = exportsOf("src/index.ts");
   return [
-    ...undescribedExports("src/index.ts"),
+    ...exports
+      .filter(({ about }) => about === "")
+      .map(({ name }) => `src/index.ts: ${name} is public and has no doc comment`),
     ...(existsSync(join(root, "README.md")) ? [] : ["README.md: is missing"]),
     ...texts.flatMap(({ file, text }) => brokenReferences(file, text)),
     ...texts.flatMap(({ file, text }) => brokenCommands(file, text, commands, Object.keys(scripts))),
+    ...texts.flatMap(({ file, text }) =>
+      brokenImports(
+        file,
+        text,
+        exports.map(({ name }) => name),
+      ),
+    ),
   ];
 }
 
@@ -29,18 +39,32 @@ function documents(): string[] {
   return ["README.md", ...pages].filter((file) => file.endsWith(".md") && existsSync(join(root, file)));
 }
 
-/** Names that a module exports without saying what they are. */
-export function undescribedExports(file: string): string[] {
+/** What a module exports, with the doc comment of each name. */
+export function exportsOf(file: string): { readonly name: string; readonly about: string }[] {
   const path = join(root, file);
   const program = ts.createProgram([path], { ...compilerOptions(), noEmit: true });
   const checker = program.getTypeChecker();
   const module = checker.getSymbolAtLocation(program.getSourceFile(path)!);
-  if (module === undefined) return [`${file}: exports nothing`];
-  return checker.getExportsOfModule(module).flatMap((symbol) => {
+  if (module === undefined) return [];
+  return checker.getExportsOfModule(module).map((symbol) => {
     const origin = symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
-    const text = ts.displayPartsToString(origin.getDocumentationComment(checker)).trim();
-    return text === "" ? [`${file}: ${symbol.name} is public and has no doc comment`] : [];
+    const about = ts.displayPartsToString(origin.getDocumentationComment(checker)).trim();
+    return { name: symbol.name, about };
   });
+}
+
+/** Names that code in a text imports from this package, which does not export them. */
+export function brokenImports(file: string, text: string, exports: readonly string[]): string[] {
+  const code = [...text.matchAll(fence)].map(([, lines]) => lines).join("\n");
+  const lists = [...code.matchAll(/import (?:type )?\{([^}]*)\} from "cogvideox"/g)].map(
+    ([, names]) => names,
+  );
+  const names = lists
+    .flatMap((list) => list.split(","))
+    .map((name) => name.replace(/^\s*(type )?/, "").trim());
+  return names
+    .filter((name) => name !== "" && !exports.includes(name))
+    .map((name) => `${file}: cogvideox exports no ${name}`);
 }
 
 function compilerOptions(): ts.CompilerOptions {

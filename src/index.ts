@@ -3,6 +3,8 @@ export type { SpatioTemporalGuidance } from "./diffusion/stg.ts";
 export { type ChatEndpoint, chatEndpoint } from "./enhance/chat-endpoint.ts";
 export { type EnhancedPrompt, type EnhanceRequest, enhancePrompt } from "./enhance/enhance.ts";
 export { CancelledError, ConfigError, SessionError, ShapeError, WeightsError } from "./errors.ts";
+export { type DownloadOptions, downloadModel, type Snapshot } from "./hub/download.ts";
+export type { DownloadEvent } from "./hub/download-events.ts";
 export type { Fit } from "./media/fit.ts";
 export type { ClipSource, PictureSource } from "./media/pictures.ts";
 export type { RgbImage } from "./media/read.ts";

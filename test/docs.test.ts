@@ -1,7 +1,7 @@
 /** @file The documentation, held against the program. */
 import { readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { brokenCommands, brokenReferences, checkDocs } from "../scripts/check-docs.ts";
+import { brokenCommands, brokenImports, brokenReferences, checkDocs } from "../scripts/check-docs.ts";
 import { docPictures, picturesIn } from "../scripts/doc-pictures.ts";
 import { shellWords } from "../scripts/shell-words.ts";
 import { command } from "../src/cli/command.ts";
@@ -35,6 +35,14 @@ describe("references", () => {
     expect(brokenReferences("docs/log.md", "[x](log.md) [y](../CHANGELOG.md)")).toEqual([]);
     expect(brokenReferences("docs/log.md", "[x](docs/log.md)")).toHaveLength(1);
   });
+});
+
+test("names that code imports from the package and that it does not have are found", () => {
+  const page = (names: string) => `\`\`\`ts\nimport { ${names} } from "cogvideox";\n\`\`\`\n`;
+  expect(brokenImports("README.md", page("load, type Clip"), ["load", "Clip"])).toEqual([]);
+  expect(brokenImports("README.md", page("load, save"), ["load"])).toEqual([
+    "README.md: cogvideox exports no save",
+  ]);
 });
 
 describe("commands in code", () => {

@@ -1,6 +1,6 @@
 /** @file Caches as they are written on the command line. */
 import { expect, test } from "vitest";
-import { parseCache } from "./cache-option.ts";
+import { cacheText, parseCache } from "./cache-option.ts";
 
 test.each([
   [undefined, undefined],
@@ -14,6 +14,7 @@ test.each([
   ["taylorseer:part=attention", { kind: "taylorseer", part: "attention" }],
 ])("%s", (text, options) => {
   expect(parseCache(text)).toEqual(options);
+  if (options) expect(parseCache(cacheText(options))).toEqual(options);
 });
 
 test.each([

@@ -44,6 +44,12 @@ export function parseCache(text: string | undefined): CacheOptions | undefined {
   return { kind, ...Object.fromEntries(entries) } as CacheOptions;
 }
 
+/** The text that `parseCache` makes such a cache of. */
+export function cacheText({ kind, ...options }: Readonly<Record<string, unknown>>): string {
+  const entries = Object.entries(options).map(([key, value]) => `${spelled(key)}=${value}`);
+  return entries.length === 0 ? String(kind) : `${kind}:${entries.join()}`;
+}
+
 function entryOf(kind: string, known: readonly string[], part: string): [string, string | number] {
   const at = part.indexOf("=");
   const name = at < 0 ? spelled(known[0]) : part.slice(0, at);

@@ -68,6 +68,15 @@ export function parseOptions<T extends OptionTable>(
   return { values: Object.fromEntries(entries) as OptionValues<T>, positionals: parsed.positionals };
 }
 
+/** Arguments that say the same as values by option, so that `parseOptions` can hold values from a file to its table. */
+export function argumentsOf(values: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(values).flatMap(([option, value]) => {
+    if (value === undefined || value === false) return [];
+    if (value === true) return [`--${option}`];
+    return [value].flat().map((each) => `--${option}=${each}`);
+  });
+}
+
 /** Lines of help for a table, one option each. */
 export function describeOptions(table: OptionTable): string[] {
   const rows = Object.entries(table).map(([name, spec]) => {

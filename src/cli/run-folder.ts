@@ -8,7 +8,8 @@ import { readRunState, type SavedState, writeRunState } from "../pipeline/resume
 import { version } from "../pipeline/version.ts";
 import { parseJson } from "../weights/json.ts";
 import { removeDeadDrafts } from "./dead-drafts.ts";
-import type { GenerateValues } from "./generate-table.ts";
+import { type GenerateValues, generateTable } from "./generate-table.ts";
+import { argumentsOf, parseOptions } from "./options.ts";
 
 /** A job of `cogvideox generate` with nothing left to chance. */
 export type Job = {
@@ -25,8 +26,8 @@ const shape = z.object({
   /** Process that runs the job. */
   pid: z.int(),
   values: z.record(z.string(), z.unknown()),
-  prompts: z.array(z.string()),
-  seeds: z.array(z.int()),
+  prompts: z.array(z.string()).min(1),
+  seeds: z.array(z.int()).min(1),
   /** SHA-256 of the files that the clips are made from, by name. */
   sources: z.record(z.string(), z.string()),
   done: z.int().min(0),
@@ -87,12 +88,13 @@ export class RunFolder {
         `${folder} was written by version ${read.data.version} of cogvideox, this is ${version()}; ` +
           "a run goes on with the version that began it",
       );
+    requireValues(file, read.data.values);
     return new RunFolder(folder, read.data);
   }
 
   get job(): Job {
     const { values, prompts, seeds } = this.saved;
-    // What was written are values of the same table, by the same version.
+    // `open` has held them to the table.
     return { values: values as unknown as GenerateValues, prompts, seeds };
   }
 
@@ -156,14 +158,33 @@ export class RunFolder {
   }
 }
 
+/** @throws ConfigError for values that no call could have had */
+function requireValues(file: string, values: Saved["values"]): void {
+  try {
+    parseOptions(argumentsOf(values), generateTable, []);
+  } catch (cause) {
+    throw new ConfigError(`${file} is damaged (${(cause as Error).message}); start the run anew`, { cause });
+  }
+}
+
 async function digests(values: GenerateValues): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const name of sourceNames) {
-    const file = values[name];
-    if (file === undefined || (await stat(file).catch(() => null))?.isFile() !== true) continue;
-    found[file] = createHash("sha256")
-      .update(await readFile(file))
-      .digest("hex");
+    const source = values[name];
+    const kind = source === undefined ? null : await stat(source).catch(() => null);
+    if (source !== undefined && kind !== null)
+      found[source] = await digestOf(source, kind.isDirectory() ? await readdir(source) : null);
   }
   return found;
+}
+
+/** Of a folder of frames, the names count as well. */
+async function digestOf(source: string, names: readonly string[] | null): Promise<string> {
+  const hash = createHash("sha256");
+  if (names === null) return hash.update(await readFile(source)).digest("hex");
+  for (const name of [...names].sort()) {
+    const file = join(source, name);
+    if ((await stat(file)).isFile()) hash.update(`${name}\n`).update(await readFile(file));
+  }
+  return hash.digest("hex");
 }

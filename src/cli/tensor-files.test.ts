@@ -68,6 +68,13 @@ describe("latents", () => {
       "holds no tensor named latents; --save-latents writes one",
     );
   });
+
+  test("that are integers are refused", async () => {
+    await writeSafetensors(at("bytes"), { latents: { dtype: "U8", shape: [3], data: new Uint8Array(3) } });
+    await expect(readLatents(at("bytes"))).rejects.toThrow(
+      /latents in .*bytes\.safetensors are integers; floats are needed/,
+    );
+  });
 });
 
 describe("frames", () => {

@@ -43,6 +43,8 @@ export async function readLatents(file: string): Promise<HostTensor> {
   const latents = (await readTensors(file)).get("latents");
   if (latents === undefined)
     throw new ConfigError(`${file} holds no tensor named latents; --save-latents writes one`);
+  if (latents.dtype !== "f32")
+    throw new ConfigError(`the latents in ${file} are integers; floats are needed, as --save-latents writes`);
   return latents.shape.length === 4 ? { ...latents, shape: [1, ...latents.shape] } : latents;
 }
 

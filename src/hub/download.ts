@@ -27,6 +27,7 @@ export type Snapshot = {
   readonly downloadedBytes: number;
 };
 
+/** Where a download stands apart from what the environment says, and who hears of it. */
 export type DownloadOptions = {
   /** A branch, tag or commit, where the name has no `@revision`. */
   readonly revision?: string;

@@ -70,7 +70,7 @@ export function inpaintMode(
     latents: latentSize(transformer.config, size),
     padding: paddingFrames(transformer.config, size),
     sources,
-    recipe: { imageNoise, fit: sources[0]?.fit ?? null },
+    recipe: { imageNoise, fit: sources[0]?.fit ?? null, pictures: sources.map(({ what }) => what) },
     start: async ({ shape, rng }) => {
       const latents = noiseOrGiven(options, shape, rng);
       return {

@@ -1,5 +1,5 @@
 /** @file A run between two steps as a file: written whole or not at all, read back bit for bit. */
-
+import { z } from "zod";
 import type { SamplerState } from "../diffusion/sampler.ts";
 import { ConfigError } from "../errors.ts";
 import { parseJson } from "../weights/json.ts";
@@ -31,15 +31,30 @@ export async function readRunState(file: string): Promise<SavedState> {
     throw new ConfigError(`${file} does not hold the state of a run; give the folder of --checkpoint-dir`);
   const values = new Map<string, unknown>();
   for (const [name, stored] of tensors) values.set(name, await readTensor(stored));
-  const saved = restore(tree.value, values) as SavedState;
-  const { state } = saved;
-  if (
-    !(state?.latents instanceof Float32Array) ||
-    !Number.isInteger(state.step) ||
-    !Array.isArray(state.history)
-  )
-    throw new ConfigError(`${file} holds a run whose state is not complete; start the run anew`);
-  return saved;
+  const read = shape.safeParse(restore(tree.value, values));
+  if (read.success && isOneSize(read.data.state)) return read.data;
+  throw new ConfigError(`${file} holds a run whose state is not complete; start the run anew`);
+}
+
+const floats = z.instanceof(Float32Array);
+/** `SavedState`, as far as anything but a cache itself can tell. */
+const shape = z.object({
+  state: z.object({
+    latents: floats,
+    step: z.int().min(0),
+    history: z.array(floats),
+    rng: z.object({
+      words: z.array(z.int()).length(624),
+      position: z.int().min(0).max(624),
+      cachedNormal: z.number().nullable(),
+    }),
+    momentum: floats.optional(),
+  }),
+  cache: z.unknown().optional(),
+});
+
+function isOneSize({ latents, history, momentum = latents }: SamplerState): boolean {
+  return [...history, momentum].every(({ length }) => length === latents.length);
 }
 
 const arrays = {
@@ -81,6 +96,6 @@ function restore(value: unknown, tensors: ReadonlyMap<string, unknown>): unknown
   };
   if ($tensor !== undefined) return tensors.get($tensor);
   if ($number !== undefined) return Number($number);
-  if ($map !== undefined) return new Map($map.map(([key, each]) => [key, restore(each, tensors)]));
+  if (Array.isArray($map)) return new Map($map.map((entry) => [entry?.[0], restore(entry?.[1], tensors)]));
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, restore(each, tensors)]));
 }

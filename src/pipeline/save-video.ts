@@ -51,7 +51,8 @@ export class FrameWriter {
   /** Opens the file, so that a name that cannot be written is found before the work and not after it. */
   async open({ width, height, fps, recipe }: Started): Promise<void> {
     const given = Object.fromEntries(Object.entries(this.options).filter(([, value]) => value !== undefined));
-    const made = { fps, recipe, digitalSourceType: AI_GENERATED };
+    const played = this.options.fps === undefined ? recipe : { ...recipe, fps: this.options.fps };
+    const made = { fps, recipe: played, digitalSourceType: AI_GENERATED };
     this.video = await createVideoWriter(this.file, { ...made, ...given, width, height });
   }
 

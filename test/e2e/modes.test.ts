@@ -1,9 +1,10 @@
 /** @file Modes on the command line: what fits together, what does not, and pictures as people have them. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { describe, expect, test } from "vitest";
 import { readHeader } from "../../src/weights/safetensors.ts";
+import { writeSafetensors } from "../../src/weights/write.ts";
 import { cogvideox, jsonLines, temporaryFolder } from "../helpers/command-line.ts";
 
 const root = "test/fixtures/checkpoints";
@@ -80,6 +81,50 @@ describe("what does not fit is refused with what would", () => {
     const patches = await generate("t2v-patch-t", ["--video", video]);
     expect(patches.stderr).toMatch(/the video has 3 frames, but this model needs at least 8/);
   });
+});
+
+test("sources and LoRAs that cannot be used leave an older clip as it was", async () => {
+  const folder = temporaryFolder();
+  const at = (name: string) => join(folder, name);
+  const half = readFileSync("test/fixtures/media/clips/deep.mkv").subarray(0, 300);
+  for (const [name, content] of [
+    ["clip.gif", "older"],
+    ["nothing.mp4", ""],
+    ["text.mp4", "no video"],
+    ["half.mkv", half],
+    ["nothing.png", ""],
+    ["lora.safetensors", "no LoRA"],
+  ] as const)
+    writeFileSync(at(name), content);
+  const zeros = (shape: readonly number[]) => ({ dtype: "F32" as const, shape, data: new Float32Array(256) });
+  await writeSafetensors(at("wide.safetensors"), {
+    "transformer.transformer_blocks.0.attn1.to_q.lora_A.weight": zeros([4, 64]),
+    "transformer.transformer_blocks.0.attn1.to_q.lora_B.weight": zeros([64, 4]),
+  });
+  const before = readdirSync(folder);
+  for (const [checkpoint, args, says, code] of [
+    ["t2v-rope", ["--video", at("nothing.mp4")], /Cannot read ".*nothing\.mp4"/, 2],
+    ["t2v-rope", ["--video", at("text.mp4")], /Cannot read ".*text\.mp4"/, 2],
+    ["t2v-rope", ["--video", at("half.mkv")], /Cannot read ".*half\.mkv"/, 2],
+    ["t2v-rope", ["--video", "test/fixtures/media/clips/sound.mp4"], /it holds no video stream/, 2],
+    ["control", ["--control", at("text.mp4")], /Cannot read ".*text\.mp4"/, 2],
+    ["i2v-learned", ["--image", at("nothing.png")], /Cannot read ".*nothing\.png": it is damaged/, 2],
+    ["i2v-learned", ["--image", at("text.mp4")], /give a PNG, JPEG, WebP, AVIF, GIF or TIFF/, 2],
+    ["t2v-rope", ["--lora", at("lora.safetensors")], /lora\.safetensors/, 1],
+    [
+      "t2v-rope",
+      ["--lora", at("wide.safetensors")],
+      /has weights \[48,48\] here, .*\[4,64\] and \[64,4\]/,
+      1,
+    ],
+  ] as const) {
+    const { status, stderr } = await generate(checkpoint, [...args, "-o", at("clip.gif")]);
+    expect(stderr).toMatch(says);
+    expect(stderr).not.toMatch(/\n {4}at /);
+    expect(status).toBe(code);
+    expect(readdirSync(folder)).toEqual(before);
+    expect(readFileSync(at("clip.gif"), "utf8")).toBe("older");
+  }
 });
 
 test.each([

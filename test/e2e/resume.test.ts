@@ -30,8 +30,8 @@ describe("a state", () => {
     const state = {
       ...startRun(Float32Array.of(1.5, Number.NaN, -0, Infinity), rng),
       step: 3,
-      history: [Float32Array.of(1e-45)],
-      momentum: Float32Array.of(2),
+      history: [Float32Array.of(1e-45, 0, 1, 2)],
+      momentum: Float32Array.of(2, 3, 4, 5),
     };
     const cache = {
       step: 2,

@@ -1,17 +1,11 @@
 /** @file The command line against whole runs of the reference, recorded with tiny checkpoints. */
 import { readdirSync, readFileSync } from "node:fs";
-import { cp, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parseTransformerConfig } from "../../src/models/transformer/config.ts";
-import { transformerSegments } from "../../src/models/transformer/transformer.ts";
 import { loadTokenizer } from "../../src/pipeline/prompt.ts";
-import { declaredShapes } from "../../src/runtime/mapped-weights.ts";
 import { readFloats, readTensor } from "../../src/weights/read.ts";
 import { writeSafetensors } from "../../src/weights/write.ts";
 import { cogvideox, cogvideoxProcess, jsonLines, temporaryFolder } from "../helpers/command-line.ts";
-import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
-import { hashInput } from "../helpers/hash-fill.ts";
 import { difference, optionsOf, report, stored, worst } from "../helpers/recorded-case.ts";
 
 const root = "test/fixtures/checkpoints";
@@ -88,60 +82,6 @@ describe.each(checkpoints)("%s", (checkpoint) => {
     report(`${checkpoint} vae-decode`, worst(ours, await readFloats(frames)));
   });
 });
-
-const golden = JSON.parse(readFileSync("test/fixtures/golden/transformer.json", "utf8"));
-
-test("forward transformer gives the reference's prediction", async () => {
-  const json = {
-    num_attention_heads: 2,
-    attention_head_dim: 16,
-    in_channels: 8,
-    out_channels: 4,
-    time_embed_dim: 8,
-    text_embed_dim: 12,
-    num_layers: 2,
-    sample_width: 8,
-    sample_height: 6,
-    sample_frames: 9,
-    max_text_seq_length: 5,
-    use_rotary_positional_embeddings: true,
-    patch_size_t: 2,
-    ofs_embed_dim: 8,
-  };
-  const out = temporaryFolder();
-  await writeTransformer(out, json);
-  const shape = [2, 4, 8, 6, 8];
-  const [inputs, output] = [join(out, "in.safetensors"), join(out, "out.safetensors")];
-  const floats = (values: number[]) => ({
-    dtype: "F32" as const,
-    shape: [2],
-    data: Float32Array.from(values),
-  });
-  await writeSafetensors(inputs, {
-    hidden_states: { dtype: "F32", shape, data: hashInput(shape, 1000) },
-    encoder_hidden_states: { dtype: "F32", shape: [2, 5, 12], data: hashInput([2, 5, 12], 1001) },
-    timestep: { dtype: "I64", shape: [2], data: BigInt64Array.of(999n, 500n) },
-    ofs: floats([2, 2]),
-  });
-  const args = ["--model", out, "--inputs", inputs, "--output", output, "--json"];
-  const ended = await cogvideox(["forward", "transformer", ...args]);
-  expect(ended).toMatchObject({ status: 0 });
-  expect(jsonLines(ended)).toMatchObject([{ event: "done" }]);
-  const sample = await readFloats(await stored(output, "sample"));
-  report("forward transformer", worst(sample, Float32Array.from(golden.T5_v15_i2v_ofs.data)));
-});
-
-/** A checkpoint folder with nothing but a transformer of hash-filled weights. */
-async function writeTransformer(folder: string, json: object): Promise<void> {
-  const config = parseTransformerConfig(json, "config.json");
-  const call = { batch: 1, frames: 2, height: 6, width: 8, textLength: 5, added: "none" as const };
-  const { embed, blocks, head } = transformerSegments(config, call);
-  const weights = await hashCheckpoint(declaredShapes([embed, ...blocks, head]));
-  await mkdir(join(folder, "transformer"));
-  await cp(weights.folder, join(folder, "transformer"), { recursive: true });
-  await writeFile(join(folder, "transformer/config.json"), JSON.stringify(json));
-  await writeFile(join(folder, "model_index.json"), JSON.stringify({ _class_name: "CogVideoXPipeline" }));
-}
 
 /** The recorded latents as the VAE takes them: without padding frames, channels first, unscaled. */
 async function decoderInput(folder: string, file: string) {

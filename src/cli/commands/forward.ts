@@ -11,6 +11,7 @@ import { TextEncoder } from "../../pipeline/text-encoder.ts";
 import { VideoDecoder } from "../../pipeline/video-decoder.ts";
 import { VideoEncoder } from "../../pipeline/video-encoder.ts";
 import { Engine } from "../../runtime/engine.ts";
+import { readMemory } from "../../runtime/memory.ts";
 import { devices, type HostTensor } from "../../runtime/protocol.ts";
 import { writeSafetensors } from "../../weights/write.ts";
 import { type Context, command } from "../command.ts";
@@ -78,8 +79,9 @@ async function timed<T>({ terminal }: Context, run: () => Promise<T>): Promise<T
   const start = performance.now();
   const result = await run();
   const seconds = (performance.now() - start) / 1000;
-  terminal.say(`done in ${duration(seconds)}`);
-  terminal.emit({ event: "done", seconds });
+  const peakRssMiB = Math.round(readMemory().peak / 2 ** 20);
+  terminal.say(`done in ${duration(seconds)}, at most ${peakRssMiB} MiB of memory`);
+  terminal.emit({ event: "done", seconds, peakRssMiB });
   return result;
 }
 
@@ -88,8 +90,8 @@ async function runTransformer(job: Job): Promise<Record<string, HostTensor>> {
   const { signal } = context;
   const { config, weights: stored } = await openComponent(folder, "transformer", parseTransformerConfig);
   const weights = await weightsIn(precisionOf(values), stored, quantizeHooks(context));
-  const latents = need(inputs, "hidden_states", 5);
-  const text = need(inputs, "encoder_hidden_states", 3);
+  const latents = needFloats(inputs, "hidden_states", 5);
+  const text = needFloats(inputs, "encoder_hidden_states", 3);
   const [batch, frames, , height, width] = latents.shape;
   const denoiser = new Denoiser(engine, config, weights, {
     batch,
@@ -98,19 +100,23 @@ async function runTransformer(job: Job): Promise<Record<string, HostTensor>> {
     width,
     textLength: text.shape[1],
   });
-  const timestep = spread(need(inputs, "timestep", 1), batch);
-  const ofs = inputs.has("ofs") ? spread(need(inputs, "ofs", 1), batch) : undefined;
+  const timestep = spread(inputs, "timestep", batch);
+  const ofs = inputs.has("ofs") ? spread(inputs, "ofs", batch) : undefined;
   return { sample: await denoiser.predict({ latents, text, timestep, ofs }, { signal }) };
 }
 
 async function runEncoder(job: Job): Promise<Record<string, HostTensor>> {
   const encoder = await openVae(job, VideoEncoder);
-  return { moments: await encoder.encode(need(job.inputs, "sample", 5), { signal: job.context.signal }) };
+  return {
+    moments: await encoder.encode(needFloats(job.inputs, "sample", 5), { signal: job.context.signal }),
+  };
 }
 
 async function runDecoder(job: Job): Promise<Record<string, HostTensor>> {
   const decoder = await openVae(job, VideoDecoder);
-  return { sample: await decoder.decode(need(job.inputs, "latents", 5), { signal: job.context.signal }) };
+  return {
+    sample: await decoder.decode(needFloats(job.inputs, "latents", 5), { signal: job.context.signal }),
+  };
 }
 
 /** One half of the VAE; encoder and decoder are made from the same four things. */
@@ -147,10 +153,21 @@ function need(inputs: ReadonlyMap<string, HostTensor>, name: string, rank: numbe
   return tensor;
 }
 
-/** One value per sample: as given, or the only one repeated. */
-function spread({ data }: HostTensor, batch: number): number[] {
-  const values = Array.from(data as ArrayLike<number>, Number);
-  return values.length === 1 ? Array(batch).fill(values[0]) : values;
+/** As `need`, for what the models compute with. */
+function needFloats(inputs: ReadonlyMap<string, HostTensor>, name: string, rank: number): HostTensor {
+  const tensor = need(inputs, name, rank);
+  if (tensor.dtype !== "f32") throw new ConfigError(`the input ${name} holds integers; floats are needed`);
+  return tensor;
+}
+
+/** One value per sample: as given, or the only one repeated. @throws ConfigError for another number of them */
+function spread(inputs: ReadonlyMap<string, HostTensor>, name: string, batch: number): number[] {
+  const values = Array.from(need(inputs, name, 1).data as ArrayLike<number>, Number);
+  if (values.length === 1) return Array(batch).fill(values[0]);
+  if (values.length === batch) return values;
+  throw new ConfigError(
+    `the input ${name} must have 1 value or ${batch}, one a sample, got ${values.length}`,
+  );
 }
 
 async function write(file: string, outputs: Record<string, HostTensor>): Promise<void> {

@@ -1,5 +1,6 @@
 /** @file `cogvideox resume`: goes on with a run that was saved and stopped, to the same bytes. */
 import { resolve } from "node:path";
+import { ConfigError } from "../../errors.ts";
 import { command } from "../command.ts";
 import { outputsOf, runJob } from "../generate-job.ts";
 import { RunFolder } from "../run-folder.ts";
@@ -12,7 +13,7 @@ export const resume = command({
   run: async (_, [dir], context) => {
     const folder = await RunFolder.open(resolve(dir));
     const { job } = folder;
-    process.chdir(folder.cwd);
+    enter(folder.cwd);
     if (folder.isFinished) {
       context.terminal.say(`the run in ${dir} is finished`);
       for (const output of outputsOf(job)) context.terminal.print(output);
@@ -23,3 +24,14 @@ export const resume = command({
     await runJob(job, context, folder);
   },
 });
+
+/** The names of a job make sense where it was begun. @throws ConfigError when that folder is gone */
+function enter(cwd: string): void {
+  try {
+    process.chdir(cwd);
+  } catch (cause) {
+    throw new ConfigError(`the run was begun in the folder ${cwd}, which cannot be entered any more`, {
+      cause,
+    });
+  }
+}
