@@ -4,7 +4,7 @@ import { downloadModel, type Snapshot } from "../hub/download.ts";
 import type { DownloadEvent } from "../hub/download-events.ts";
 import { HubFailure } from "../hub/failure.ts";
 import { looksLikeModelId } from "../hub/model-id.ts";
-import { nanoFolder } from "../pipeline/nano.ts";
+import { nanoFolder, nanoImageFolder } from "../pipeline/nano.ts";
 import { exists } from "../weights/file.ts";
 import type { Context } from "./command.ts";
 import { byteSize, count } from "./numbers.ts";
@@ -19,14 +19,15 @@ export const modelOption = {
 
 /**
  * The checkpoint folder that --model means. A folder wins over a model of the same name; anything else of the form
- * `owner/name` is downloaded, with its progress on the terminal. Without --model it is nano, which comes along.
+ * `owner/name` is downloaded, with its progress on the terminal. Without --model it is nano, which comes along, or its
+ * sibling for images where the clip begins with one.
  * @throws ConfigError when neither a folder nor the hub has it; WeightsError; CancelledError
  */
 export async function modelFolder(
-  { model }: { readonly model?: string },
+  { model, image }: { readonly model?: string; readonly image?: string },
   { terminal, signal }: Pick<Context, "terminal" | "signal">,
 ): Promise<string> {
-  if (model === undefined) return nanoFolder;
+  if (model === undefined) return image === undefined ? nanoFolder : nanoImageFolder;
   if (!looksLikeModelId(model) || (await exists(model))) return model;
   try {
     return (await downloadWithProgress(model, undefined, { terminal, signal })).folder;

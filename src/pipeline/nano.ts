@@ -1,4 +1,4 @@
-/** @file The checkpoint that comes with the package. */
+/** @file The checkpoints that come with the package. */
 import { fileURLToPath } from "node:url";
 
 /**
@@ -6,3 +6,6 @@ import { fileURLToPath } from "node:url";
  * checkpoint is named.
  */
 export const nanoFolder = fileURLToPath(new URL("../../models/nano", import.meta.url));
+
+/** Folder of nano's sibling for clips that begin with a picture. */
+export const nanoImageFolder = fileURLToPath(new URL("../../models/nano-i2v", import.meta.url));
