@@ -13,6 +13,7 @@ import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts
 import { parseRecipe } from "./parse-recipe.ts";
 import { type Sample, samplesOf } from "./samples.ts";
 import type { DataRecipe, Recipe } from "./schema.ts";
+import { checkStage } from "./stage-check.ts";
 import { requireMemory } from "./stage-memory.ts";
 import { finishStage, type OpenStage, openStage, type Place, showSamples } from "./stage-work.ts";
 import { changedFields, type PlannedStage, planStages, totalSteps } from "./stages.ts";
@@ -111,6 +112,10 @@ function openClips(data: DataRecipe): Promise<ClipSource> {
 function limited(recipe: Recipe, { only }: Pick<RunRecipeOptions, "only">, file: string): Recipe {
   if (only === "lora" && recipe.transformer.lora === undefined)
     throw new ConfigError(`${file} has no transformer.lora; add one, such as "lora: {rank: 16, alpha: 16}"`);
+  if (only === "vae" && recipe.vae.stages.length === 0)
+    throw new ConfigError(
+      `${file} has no vae.stages; add one, such as "stages: [{steps: 1000}]", or train without vae`,
+    );
   return only === "vae" ? { ...recipe, transformer: { ...recipe.transformer, stages: [] } } : recipe;
 }
 
@@ -155,13 +160,11 @@ class RecipeRun {
   async finish(): Promise<RunOutcome> {
     const restored = await this.run.latest();
     for (const text of this.run.notes) this.tell({ kind: "note", text });
-    if (restored === undefined) {
-      if (this.recipe.output !== undefined) await requireFree(this.recipe.output);
-      if (this.recipe.transformer.lora === undefined) await makeModelFolder(this.place.model, this.recipe);
-    }
+    const position = positionOf(restored);
+    await this.prepare(position, restored === undefined);
     const books = await openBooks(this.run.folder, this.run.metricsFile, restored?.step ?? 0);
     try {
-      const last = await this.trainAll(positionOf(restored), books);
+      const last = await this.trainAll(position, books);
       const isDone = last.stage === this.stages.length;
       const step = isDone ? totalSteps(this.stages) : this.stages[last.stage].stepsBefore + last.done;
       const output = isDone ? await this.giveOut() : null;
@@ -169,6 +172,23 @@ class RecipeRun {
       return { output, step };
     } finally {
       await books.close();
+    }
+  }
+
+  /** Makes the model of a run that has not begun, and refuses now what one of its stages would be refused for. */
+  private async prepare({ stage }: Position, hasToBegin: boolean): Promise<void> {
+    const { output, transformer } = this.recipe;
+    try {
+      if (hasToBegin && output !== undefined) await requireFree(output);
+      if (hasToBegin && transformer.lora === undefined) await makeModelFolder(this.place.model, this.recipe);
+      for (const planned of this.stages.slice(stage)) {
+        await checkStage(this.recipe, planned, this.place);
+        await requireMemory(this.recipe, planned, this.place);
+      }
+    } catch (cause) {
+      // So that a mended recipe can be tried in the same place.
+      if (hasToBegin) await this.run.discard();
+      throw cause;
     }
   }
 

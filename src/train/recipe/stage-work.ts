@@ -1,7 +1,6 @@
 /** @file What a run does around the steps of a stage: open it, write its weights to the model, show the model's work. */
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { ConfigError } from "../../errors.ts";
 import { takesImage } from "../../models/transformer/config.ts";
 import { Engine } from "../../runtime/engine.ts";
 import { measurePeak } from "../../runtime/rates.ts";
@@ -15,9 +14,10 @@ import { type FirstFrames, firstFrames } from "./first-frames.ts";
 import { encodeSet, type LatentSet, type LatentSetting, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
 import { editConfig, type ModelConfigs, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
-import { defaultImage, type EnginesRecipe, type Recipe, type TransformerStageRecipe } from "./schema.ts";
-import { checkedSizes, type StageShape, stageShape } from "./stage-shape.ts";
+import { defaultImage, type EnginesRecipe, type Recipe } from "./schema.ts";
+import { type StageShape, stageShape } from "./stage-shape.ts";
 import type { PlannedStage } from "./stages.ts";
+import { sizesOf } from "./step-plan.ts";
 import { textStates } from "./text-states.ts";
 import { type StageStart, type Trainee, valuesOf, withoutPrefix } from "./trainee.ts";
 import { transformerStage } from "./transformer-stage.ts";
@@ -74,7 +74,6 @@ async function openVae(
 ): Promise<Omit<OpenStage, "peak">> {
   const { stage, stepsBefore, clipsBefore } = planned;
   const setting = {
-    where: `${place.file}: ${planned.where}`,
     stage,
     config: (await readConfigs(place.model)).vae,
     folder: place.model,
@@ -101,17 +100,16 @@ async function openTransformer(
   const { stage, stepsBefore, clipsBefore } = planned;
   const configs = await readConfigs(place.model);
   const shape = stageShape(recipe, stage, configs);
-  const where = `${place.file}: ${planned.where}`;
   const cache = await openCache(join(place.folder, "cache"));
   const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
   const sets = new Map<string, LatentSet>();
-  for (const size of checkedSizes(stage, shape, configs, where))
+  for (const size of sizesOf(stage, shape.largest))
     sets.set(sizeKey(size), await encodeClips(place, cache, engines, { size, count }));
   const encoded = { config: configs.textEncoder, length: configs.transformer.maxTextLength };
   const texts = recipe.transformer.trainTextEncoder
     ? null
     : await textStates(place.model, encoded, cache, engines[0]);
-  const images = imagesFor(recipe, stage, shape, configs, place, where, engines[0]);
+  const images = imagesFor(recipe, shape, configs, place, engines[0]);
   const setting = {
     ...shape,
     stage,
@@ -141,32 +139,17 @@ async function openTransformer(
   return { trainee, close };
 }
 
-/**
- * First frames for a model that takes them, null for any other.
- * @throws ConfigError for a stage that packs clips, and for a recipe that asks for images with a model that takes none
- */
+/** First frames for a model that takes them, null for any other. */
 function imagesFor(
-  recipe: Recipe,
-  stage: TransformerStageRecipe,
+  { transformer: { image = defaultImage }, seed }: Recipe,
   { largest }: StageShape,
   { transformer, vae }: ModelConfigs,
   { model, clips }: Place,
-  where: string,
   engine: Engine,
 ): FirstFrames | null {
-  const { image, lora } = recipe.transformer;
-  if (!takesImage(transformer)) {
-    if (image === undefined) return null;
-    throw new ConfigError(
-      `${where}: ${model} is no image-to-video model, and ${lora === undefined ? "training" : "a LoRA"} cannot ` +
-        "make it one; leave transformer.image out, or start from a checkpoint that takes an image",
-    );
-  }
-  if (stage.pack !== undefined)
-    throw new ConfigError(`${where} packs clips, and packed rows have no images; leave pack out`);
-  const { dropout } = image ?? defaultImage;
-  const setting = { config: vae, folder: model, clips, size: largest, seed: recipe.seed, dropout };
-  return firstFrames(setting, engine);
+  if (!takesImage(transformer)) return null;
+  const { dropout } = image;
+  return firstFrames({ config: vae, folder: model, clips, size: largest, seed, dropout }, engine);
 }
 
 async function encodeClips(

@@ -1,5 +1,5 @@
 /** @file The folder of one training run: everything needed to repeat it, to follow it and to go on with it. */
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
@@ -78,12 +78,13 @@ export async function openRun(folder: string, options: RunOptions): Promise<Run>
   const lock = await lockFolder(folder);
   try {
     // Looked at again, because another process may have made a run here before the lock was ours.
-    const isNew = checkPlace(folder, await namesIn(folder), options);
+    const before = await namesIn(folder);
+    const isNew = checkPlace(folder, before, options);
     await removeLeftovers(folder);
     const record = isNew ? await createRun(folder, options) : await reopenRun(folder, options);
     for (const part of [CHECKPOINTS, SAMPLES]) await mkdir(join(folder, part), { recursive: true });
     await tidyCheckpoints(join(folder, CHECKPOINTS));
-    return new Run(folder, record, lock, options);
+    return new Run(folder, record, lock, { ...options, before });
   } catch (cause) {
     await lock.release();
     throw cause;
@@ -98,12 +99,20 @@ export class Run {
   readonly notes: string[];
   private readonly lock: Lock;
   private readonly keeping: Keeping;
+  /** Names that were in the folder before it was opened. */
+  private readonly before: readonly string[];
 
-  constructor(folder: string, record: RunRecord, lock: Lock, { keep = 3, keepEvery = null }: RunOptions) {
+  constructor(
+    folder: string,
+    record: RunRecord,
+    lock: Lock,
+    { keep = 3, keepEvery = null, before }: RunOptions & { readonly before: readonly string[] },
+  ) {
     this.folder = folder;
     this.record = record;
     this.lock = lock;
     this.keeping = { keep, keepEvery };
+    this.before = before;
     this.notes = changesOf(record);
   }
 
@@ -133,6 +142,13 @@ export class Run {
     const found = await latestCheckpoint(join(this.folder, CHECKPOINTS));
     this.notes.push(...(found?.damaged ?? []));
     return found?.restored;
+  }
+
+  /** Removes everything that has come into the folder since it was opened, but for the lock. */
+  async discard(): Promise<void> {
+    for (const name of await readdir(this.folder))
+      if (!this.before.includes(name) && !isLock(name))
+        await rm(join(this.folder, name), { recursive: true, force: true });
   }
 
   /** Lets another process train here. */
