@@ -110,8 +110,26 @@ describe("a run of VAE, text encoder and transformer", () => {
     async () => {
       const folder = join(temporaryFolder(), "run");
       const lora = "lora: {rank: 2, alpha: 4}";
-      const recipe = toyRecipe({ from: join(whole, "output"), transformerSteps: 3, transformer: lora });
-      const { output } = await run(recipe, folder);
+      const top = "sample: {every: 2, prompts: [one], size: 24x16}";
+      const recipe = toyRecipe({ from: join(whole, "output"), transformerSteps: 3, transformer: lora, top });
+      const shown: unknown[] = [];
+      const show: Showing = {
+        clip: async (base) => base,
+        samples: async (base, { folder, loras }, samples, { size }) => {
+          const { layers } = await readLora(loras[0].file);
+          shown.push({ folder, size, samples, layers: layers.size, ofLoras: loras.length });
+          return [base];
+        },
+      };
+      const { output } = await run(recipe, folder, { show });
+      const sample = {
+        folder: join(whole, "output"),
+        size: { width: 24, height: 16 },
+        samples: [{ prompt: "one" }],
+        ...{ layers: 8, ofLoras: 1 },
+      };
+      expect(shown).toEqual([sample, sample]);
+      expect(readdirSync(folder)).not.toContain("preview");
       const { layers } = await readLora(join(output!, "pytorch_lora_weights.safetensors"));
       expect(layers.size).toBe(8);
       expect(layers.get("transformer_blocks.1.attn1.to_q")).toMatchObject({ rank: 2, alpha: 4, scale: 2 });

@@ -11,7 +11,7 @@ import { type ClipSource, shapesClips } from "./clips.ts";
 import { folderClips } from "./folder-clips.ts";
 import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
 import { parseRecipe } from "./parse-recipe.ts";
-import { type Sample, samplesOf } from "./samples.ts";
+import { type Sample, type ShownModel, samplesOf } from "./samples.ts";
 import type { DataRecipe, Recipe } from "./schema.ts";
 import { checkStage } from "./stage-check.ts";
 import { requireMemory } from "./stage-memory.ts";
@@ -45,10 +45,10 @@ export type Showing = {
     base: string,
     clip: { readonly data: Float32Array; readonly shape: readonly number[]; readonly fps: number },
   ) => Promise<string>;
-  /** Generates samples with a checkpoint folder; returns the files' names. */
+  /** Generates samples; returns the files' names. */
   readonly samples: (
     base: string,
-    folder: string,
+    model: ShownModel,
     samples: readonly Sample[],
     settings: Recipe["sample"],
   ) => Promise<readonly string[]>;
@@ -309,8 +309,8 @@ class RecipeRun {
     if (show === undefined) return;
     const step = String(planned.stepsBefore + done).padStart(8, "0");
     const base = join(this.run.samplesFolder, `step-${step}`);
-    const generate = async (folder: string) =>
-      show.samples(base, folder, await samplesOf(this.recipe, this.place), this.recipe.sample);
+    const generate = async (model: ShownModel) =>
+      show.samples(base, model, await samplesOf(this.recipe, this.place), this.recipe.sample);
     const work = async () => {
       const picture = await trainee.picture();
       if (picture !== null) return [await show.clip(base, { ...picture, fps: this.place.clips.fps })];

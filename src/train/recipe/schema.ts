@@ -252,6 +252,9 @@ const sampleSchema = z.strictObject({
   /** Steps between samples, null for none. */
   every: count.nullable().default(null),
   prompts: z.array(z.string()).default(["a red circle moves right", "a blue star spins"]),
+  /** Pixels and frames of the clips; the model's own unless given. */
+  size: pixels.optional(),
+  frames: count.optional(),
   steps: count.default(25),
   guidance: z.number().default(4),
   seed: whole.default(0),

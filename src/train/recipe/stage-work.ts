@@ -14,6 +14,7 @@ import { type FirstFrames, firstFrames } from "./first-frames.ts";
 import { encodeSet, type LatentSet, type LatentSetting, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
 import { editConfig, type ModelConfigs, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
+import type { ShownModel } from "./samples.ts";
 import { defaultImage, type EnginesRecipe, type Recipe } from "./schema.ts";
 import { type StageShape, stageShape } from "./stage-shape.ts";
 import type { PlannedStage } from "./stages.ts";
@@ -204,20 +205,27 @@ async function writeTransformer(folder: string, tensors: TrainingTensors): Promi
   if (text.size > 0) await replaceWeights(folder, "text_encoder", text);
 }
 
-/** Lets `generate` work with a copy of the model that has the averaged weights of this moment. */
+/**
+ * Lets `generate` work with the averaged weights of this moment: with a copy of the model that has them, or with the
+ * model and a LoRA of them.
+ */
 export async function showSamples(
-  { transformer }: Recipe,
+  { transformer: { variant, lora } }: Recipe,
   tensors: TrainingTensors,
   { folder, model }: Place,
-  generate: (folder: string) => Promise<readonly string[]>,
+  generate: (shown: ShownModel) => Promise<readonly string[]>,
 ): Promise<readonly string[]> {
-  if (transformer.variant !== "none" || transformer.lora !== undefined) return [];
+  if (variant !== "none") return [];
   const preview = join(folder, "preview");
   await rm(preview, { recursive: true, force: true });
   try {
+    if (lora !== undefined) {
+      const file = await giveOutLora(tensors, preview, lora.alpha);
+      return await generate({ folder: model, loras: [{ file }] });
+    }
     await cp(model, preview, { recursive: true });
     await writeTransformer(preview, tensors);
-    return await generate(preview);
+    return await generate({ folder: preview, loras: [] });
   } finally {
     await rm(preview, { recursive: true, force: true });
   }
