@@ -22,8 +22,8 @@ const { values } = parseArgs({
   },
 });
 
-/** Files of a run that tell when and how fast it was trained, and so differ in any two. */
-const OF_THE_DAY = /^(run\.json|metrics\.jsonl|events\.out\.tfevents\..*)$/;
+/** Files of a run that tell when, where and how fast it was trained, and so differ in any two. */
+const OF_THE_DAY = /^(run\.json|metrics\.jsonl|events\.out\.tfevents\..*|cache\/digests\/.*)$/;
 
 const train = ["train", resolve(values.recipe), "--run", "run"];
 
