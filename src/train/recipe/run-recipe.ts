@@ -12,7 +12,7 @@ import { folderClips } from "./folder-clips.ts";
 import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 import { type Sample, type ShownModel, samplesOf } from "./samples.ts";
-import type { DataRecipe, Recipe } from "./schema.ts";
+import type { Recipe } from "./schema.ts";
 import { checkStage } from "./stage-check.ts";
 import { requireMemory } from "./stage-memory.ts";
 import { finishStage, type OpenStage, openStage, type Place, showSamples } from "./stage-work.ts";
@@ -89,10 +89,11 @@ export async function runRecipe(
   { folder, resume = false, ...options }: RunRecipeOptions,
 ): Promise<RunOutcome> {
   const recipe = limited(parseRecipe(source.text, source.file), options, source.file);
-  const clips = await openClips(recipe.data);
+  const clips = await openClips(recipe);
   const run = await openRun(folder, {
     config: { name: basename(source.file), text: source.text },
     seed: recipe.seed,
+    ...(clips.identity === undefined ? {} : { dataDigest: clips.identity }),
     resume,
     keep: recipe.save.keep,
     differences: (before) => changedFields(limited(parseRecipe(before, folder), options, folder), recipe),
@@ -104,8 +105,8 @@ export async function runRecipe(
   }
 }
 
-function openClips(data: DataRecipe): Promise<ClipSource> {
-  return data.kind === "shapes" ? Promise.resolve(shapesClips(data)) : folderClips(data);
+function openClips({ data, seed }: Recipe): Promise<ClipSource> {
+  return data.kind === "shapes" ? Promise.resolve(shapesClips(data)) : folderClips(data, seed);
 }
 
 /** The stages of a recipe that this call is about. */

@@ -1,5 +1,6 @@
 /** @file What a training recipe can say: every field with its default. One recipe is one run. */
 import { z } from "zod";
+import { windowPolicies } from "../../data/clips/sampling.ts";
 import { motions, sizeNames } from "../../data/shapes/vocabulary.ts";
 import { defaultAdamW } from "../optimiser/adamw.ts";
 import { defaultVaeWeights } from "../vae/loss.ts";
@@ -74,11 +75,15 @@ const shapesSchema = z.strictObject({
 
 const folderSchema = z.strictObject({
   kind: z.literal("folder"),
-  /** Holds `metadata.jsonl` with a `file` and a `caption` in every line. */
+  /** A data set in one of the layouts of `readClipFolder`. */
   path,
   size: pixels.prefault(64),
   frames: count.default(17),
   fps: z.number().positive().default(8),
+  /** Where in a longer video the clip lies; `random` is drawn once for each video, `uniform` shows all of it faster. */
+  window: z.enum(windowPolicies).default("start"),
+  /** What becomes of videos that are too short; `freeze` goes on with their last frame, which teaches standing still. */
+  short: z.enum(["refuse", "freeze"]).default("refuse"),
 });
 
 const tokenizerSchema = z.strictObject({ words: z.array(z.string()), punctuation: z.array(z.string()) });

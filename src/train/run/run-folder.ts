@@ -22,6 +22,8 @@ export type RunOptions = {
   /** The configuration as it was given: the name of its file, without folder, and all of its text. */
   readonly config: { readonly name: string; readonly text: string };
   readonly seed: number;
+  /** A digest of the data, where the configuration does not say all about it. */
+  readonly dataDigest?: string;
   /** false: the run must be new. true: it must exist. "auto": go on if it exists. */
   readonly resume?: boolean | "auto";
   /** Checkpoints that stay: the last `keep` (3), and with `keepEvery` those of its multiples. */
@@ -53,6 +55,7 @@ export type Circumstances = {
 export type RunRecord = Circumstances & {
   readonly format: 1;
   readonly seed: number;
+  readonly dataDigest?: string;
   readonly resumes: readonly Circumstances[];
 };
 
@@ -195,13 +198,19 @@ function checkPlace(folder: string, names: readonly string[], { resume, config }
 }
 
 async function createRun(folder: string, options: RunOptions): Promise<RunRecord> {
-  const { config, seed } = options;
+  const { config, seed, dataDigest } = options;
   const file = join(folder, config.name);
   const found = await readFile(file, "utf8").catch(() => config.text);
   if (found !== config.text)
     throw new ConfigError(`${file} exists and is not the configuration of this run; choose a new folder`);
   await writeWhole(file, config.text);
-  const record: RunRecord = { format: 1, seed, ...circumstances(options, config.name), resumes: [] };
+  const record: RunRecord = {
+    format: 1,
+    seed,
+    dataDigest,
+    ...circumstances(options, config.name),
+    resumes: [],
+  };
   await writeRecord(folder, record);
   return record;
 }
@@ -212,11 +221,16 @@ async function reopenRun(folder: string, options: RunOptions): Promise<RunRecord
   const before = await readFile(join(folder, record.config), "utf8").catch((cause) => {
     throw fileError("read the run", join(folder, record.config), cause);
   });
-  const changed = [...differences(before, config.text), ...(seed === record.seed ? [] : ["the seed"])];
+  const isOther = (now: unknown, then: unknown) => then !== undefined && now !== then;
+  const changed = [
+    ...differences(before, config.text),
+    ...(isOther(seed, record.seed) ? ["the seed"] : []),
+    ...(isOther(options.dataDigest, record.dataDigest) ? ["the files or captions of its data set"] : []),
+  ];
   if (changed.length > 0)
     throw new ConfigError(
       `${folder} was started with another configuration: ${changed.join(", ")} would change its numbers; ` +
-        `go on with ${record.config} of that folder, or start a new run`,
+        `go on with ${record.config} of that folder and the data it had, or start a new run`,
     );
   // What a run was resumed with is kept beside what it was started with.
   const name = before === config.text ? record.config : `resume-${record.resumes.length + 1}-${config.name}`;
