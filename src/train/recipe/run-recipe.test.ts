@@ -59,6 +59,13 @@ describe("a run of VAE, text encoder and transformer", () => {
     }
   });
 
+  test("shows its recipe in TensorBoard, beside the numbers", () => {
+    const file = readdirSync(whole).find((name) => name.startsWith("events.out.tfevents."))!;
+    const events = readFileSync(join(whole, file));
+    for (const part of ["recipe", "    seed: 3\n    dtype: f32\n", "vae/l1", "transformer/loss_from_0"])
+      expect(events.includes(part), part).toBe(true);
+  });
+
   test("gives out a checkpoint whose latents have unit deviation", async () => {
     expect(events.at(-1)).toEqual({ kind: "done", output: join(whole, "output"), steps: 100 });
     const checkpoint = await openCheckpoint(join(whole, "output"));

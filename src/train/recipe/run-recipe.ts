@@ -99,7 +99,7 @@ export async function runRecipe(
     differences: (before) => changedFields(limited(parseRecipe(before, folder), options, folder), recipe),
   });
   try {
-    return await new RecipeRun(run, recipe, { file: source.file, clips }, options).finish();
+    return await new RecipeRun(run, recipe, { ...source, clips }, options).finish();
   } finally {
     await run.close();
   }
@@ -129,6 +129,8 @@ type Trained = { readonly tensors: TrainingTensors; readonly log: TimestepLog };
 class RecipeRun {
   private readonly run: Run;
   private readonly recipe: Recipe;
+  /** Of the recipe's file. */
+  private readonly text: string;
   private readonly options: Omit<RunRecipeOptions, "folder" | "resume">;
   private readonly place: Place;
   private readonly stages: readonly PlannedStage[];
@@ -138,11 +140,12 @@ class RecipeRun {
   constructor(
     run: Run,
     recipe: Recipe,
-    { file, clips }: { readonly file: string; readonly clips: ClipSource },
+    { file, text, clips }: { readonly file: string; readonly text: string; readonly clips: ClipSource },
     options: Omit<RunRecipeOptions, "folder" | "resume">,
   ) {
     this.run = run;
     this.recipe = recipe;
+    this.text = text;
     this.options = options;
     this.signal = options.signal ?? new AbortController().signal;
     this.stages = planStages(recipe);
@@ -163,7 +166,7 @@ class RecipeRun {
     for (const text of this.run.notes) this.tell({ kind: "note", text });
     const position = positionOf(restored);
     await this.prepare(position, restored === undefined);
-    const books = await openBooks(this.run.folder, this.run.metricsFile, restored?.step ?? 0);
+    const books = await openBooks(this.run, restored?.step ?? 0, this.text);
     try {
       const last = await this.trainAll(position, books);
       const isDone = last.stage === this.stages.length;

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { windowPolicies } from "../../data/clips/sampling.ts";
 import { motions, sizeNames } from "../../data/shapes/vocabulary.ts";
+import { conditionScales } from "../diffusion/image-conditioning.ts";
 import { defaultAdamW } from "../optimiser/adamw.ts";
 import { defaultVaeWeights } from "../vae/loss.ts";
 import { type ClipSize, pixelSizeOf } from "./clip-size.ts";
@@ -226,6 +227,8 @@ const transformerStageSchema = z.strictObject({
 const imageSchema = z.strictObject({
   /** Share of the samples that do not see their image. */
   dropout: share.default(0.05),
+  /** What an image's latents are multiplied by, see `ConditionScale`; as inference does for the model unless given. */
+  scale: z.enum(conditionScales).optional(),
 });
 
 const loraSchema = z.strictObject({

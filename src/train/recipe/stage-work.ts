@@ -149,8 +149,7 @@ function imagesFor(
   engine: Engine,
 ): FirstFrames | null {
   if (!takesImage(transformer)) return null;
-  const { dropout } = image;
-  return firstFrames({ config: vae, folder: model, clips, size: largest, seed, dropout }, engine);
+  return firstFrames({ config: vae, folder: model, clips, size: largest, seed, ...image }, engine);
 }
 
 async function encodeClips(
