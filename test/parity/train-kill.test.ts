@@ -5,20 +5,25 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { makeModelFolder } from "../../src/train/recipe/model-folder.ts";
 import { parseRecipe } from "../../src/train/recipe/parse-recipe.ts";
+import { runRecipe } from "../../src/train/recipe/run-recipe.ts";
 import { cogvideoxProcess, type Ended, jsonLines } from "../helpers/command-line.ts";
 import { toyRecipe } from "../helpers/toy-recipe.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cogvideox-kill-"));
 const recipe = join(folder, "toy.yaml");
+/** The same, which saves by itself at its end alone. */
+const seldom = join(folder, "seldom.yaml");
 const STEPS = 30;
 const KILLS = 10;
 
 beforeAll(async () => {
   const model = join(folder, "model");
   await makeModelFolder(model, parseRecipe(toyRecipe(), "toy.yaml"));
-  const text = toyRecipe({ from: model, transformerSteps: STEPS }).replace("every: 10", "every: 1");
-  writeFileSync(recipe, text.replace("frames: 9", "frames: 1"));
-});
+  const text = toyRecipe({ from: model, transformerSteps: STEPS }).replace("frames: 9", "frames: 1");
+  writeFileSync(recipe, text.replace("every: 10", "every: 1"));
+  writeFileSync(seldom, text.replace("every: 10", "every: 1000"));
+  await runRecipe({ file: seldom, text }, { folder: join(folder, "whole") });
+}, 600_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Trains in a process of its own; `kill` sees stdout and says when to kill. */
@@ -36,8 +41,6 @@ const stateOf = (name: string) =>
   );
 
 test("is killed ten times at random moments, loses nothing and ends with the same weights", async () => {
-  const whole = await train("whole");
-  expect(whole.status, whole.stderr).toBe(0);
   let kills = 0;
   for (; kills < KILLS; kills++) {
     const lines = Math.floor(Math.random() * 5);
@@ -55,4 +58,20 @@ test("is killed ten times at random moments, loses nothing and ends with the sam
   expect(ended.status, ended.stderr).toBe(0);
   expect(jsonLines(ended).at(-1)).toMatchObject({ event: "done", steps: STEPS });
   expect(stateOf("killed").equals(stateOf("whole"))).toBe(true);
+}, 600_000);
+
+test("saves at Ctrl-C, leaves with 130, and goes on to the same weights", async () => {
+  const run = join(folder, "stopped");
+  const args = ["train", seldom, "--run", run, "--json"];
+  const stopped = await cogvideoxProcess(args, {
+    onStdout: async (text) => (text.split('"event":"step"').length > 3 ? "SIGINT" : undefined),
+  });
+  expect(stopped.status, stopped.stderr).toBe(130);
+  const saved = jsonLines(stopped).filter(({ event }) => event === "saved");
+  const steps = jsonLines(stopped).filter(({ event }) => event === "step");
+  expect(saved).toEqual([{ event: "saved", step: steps.length }]);
+  const ended = await cogvideoxProcess([...args, "--resume"]);
+  expect(ended.status, ended.stderr).toBe(0);
+  expect(jsonLines(ended).find(({ event }) => event === "step")).toMatchObject({ step: steps.length + 1 });
+  expect(stateOf("stopped").equals(stateOf("whole"))).toBe(true);
 }, 600_000);

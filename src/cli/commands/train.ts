@@ -155,13 +155,13 @@ function showing({ signal }: Context): Showing {
       await writer.finish();
       return file;
     },
-    samples: async (base, folder, samples, { steps, guidance, seed }) => {
-      const pipeline = await loadPipeline(folder);
+    samples: async (base, { folder, loras }, samples, { steps, guidance, seed, size, frames }) => {
+      const pipeline = await loadPipeline(folder, { loras });
       const files: string[] = [];
       try {
         for (const [i, { prompt, image }] of samples.entries()) {
           const file = `${base}-${i + 1}.webp`;
-          const options = { prompt, steps, guidance, seed, signal };
+          const options = { prompt, steps, guidance, seed, ...size, frames, signal };
           const clip = image ? imageToVideo(pipeline, { ...options, image }) : textToVideo(pipeline, options);
           await saveVideo(clip, file);
           files.push(file);

@@ -10,7 +10,9 @@ import { type DropoutDraw, kept } from "./text-dropout.ts";
  * at all ("raw", the 1.5 models as they were trained; image-to-video calls it "unscaled"), or by its reciprocal
  * ("inverted", 1.5 as other implementations run it).
  */
-export type ConditionScale = "scaled" | "raw" | "inverted";
+export const conditionScales = ["scaled", "raw", "inverted"] as const;
+/** One of `conditionScales`. */
+export type ConditionScale = (typeof conditionScales)[number];
 
 /** Noise of the first frame in log space: sigma = exp(N(mean, deviation)), median 0.05. */
 const LOG_SIGMA = { mean: -3, deviation: 0.5 };

@@ -8,6 +8,8 @@ import { toyTransformer } from "../../../test/helpers/toy-transformer.ts";
 import { gradients } from "../../autodiff/grad.ts";
 import { addNoise, velocity } from "../../diffusion/noise.ts";
 import { alphaBarAt, noiseSchedule, parseSchedulerConfig } from "../../diffusion/schedule.ts";
+import { ShapeError } from "../../errors.ts";
+import { pad } from "../../graph/functions.ts";
 import { toOnnx } from "../../graph/onnx.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
 import { parseT5Config } from "../../models/t5/config.ts";
@@ -71,6 +73,29 @@ test("repeats the first frame of an odd clip for temporal patches", async () => 
   const expected = diffusionLoss(p, { ...x, latents: even }, config).loss;
   const found = await runModel(engine, toOnnx({ loss, expected }), { ...feeds, ...weightFeeds(p) });
   expect(found.loss[0]).toBeCloseTo(found.expected[0], 5);
+});
+
+test("takes an image of as many frames as the longer clip has, so that it is not repeated", async () => {
+  const config = parseTransformerConfig({ ...rotary, patch_size_t: 2, in_channels: 8 }, "config.json");
+  const odd = hashed([1, 3, 4, 6, 8], 1);
+  const feeds = {
+    odd,
+    even: f32([1, 4, 4, 6, 8], [...numbers(odd).slice(0, 192), ...numbers(odd)]),
+    noise: hashed([1, 4, 4, 6, 8], 2),
+    signal: f32([1], [0.6]),
+    sigma: f32([1], [0.8]),
+    timestep: hashed([1, 32], 3),
+    text: hashed([1, 5, 12], 4),
+    first: hashed([1, 1, 4, 6, 8], 5),
+  };
+  const { odd: short, even, first, ...x } = inputsOf(feeds) as Record<keyof typeof feeds, Tensor>;
+  const p = new Scope();
+  const imageOf = (frames: number) => pad(first, [0, 0, 0, 0, 0], [0, frames - 1, 0, 0, 0]);
+  const { loss } = diffusionLoss(p, { ...x, latents: short, image: imageOf(4) }, config);
+  const expected = diffusionLoss(p, { ...x, latents: even, image: imageOf(4) }, config).loss;
+  const found = await runModel(engine, toOnnx({ loss, expected }), { ...feeds, ...weightFeeds(p) });
+  expect(found.loss[0]).toBeCloseTo(found.expected[0], 5);
+  expect(() => diffusionLoss(p, { ...x, latents: short, image: imageOf(3) }, config)).toThrow(ShapeError);
 });
 
 test("mixes and aims as the host's forward process does", async () => {

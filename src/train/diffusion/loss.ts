@@ -14,7 +14,7 @@ export type Conditions = {
   readonly timestep: Tensor;
   /** Text encoder states, `[B, T, textDim]` */
   readonly text: Tensor;
-  /** Conditioning latents behind the noisy ones on the channel axis, `[B, F, inChannels - C, H, W]` */
+  /** Conditioning latents behind the noisy ones on the channel axis, of as many frames as these, `[B, F, inChannels - C, H, W]` */
   readonly image?: Tensor;
   /** Features of `ofs`, `[B, ofsDim]`, where the model has it */
   readonly ofs?: Tensor;
@@ -49,8 +49,9 @@ export type DiffusionLoss = {
 /**
  * Mean squared error of the predicted velocity (Salimans & Ho 2022), averaged over each sample and then over the batch:
  * x_t = signal x0 + sigma noise, v = signal noise - sigma x0. It equals the error of the clean latents that follow from
- * the prediction, weighted by 1 / sigma². Where temporal patches do not come out even, the first frame of latents and
- * image is repeated; noise and positions are those of the longer clip.
+ * the prediction, weighted by 1 / sigma². Where temporal patches do not come out even, the first frame of the latents is
+ * repeated; noise, image and positions are those of the longer clip. So an image stands in its first frame alone, as in
+ * the released models, and not in the repeated one behind it.
  */
 export function diffusionLoss(
   p: Scope,
@@ -58,8 +59,7 @@ export function diffusionLoss(
   config: TransformerConfig,
 ): DiffusionLoss {
   const mixture = { ...x, latents: padFront(x.latents, config.patchT) };
-  const conditions = x.image ? { ...x, image: padFront(x.image, config.patchT) } : x;
-  const predicted = predictVelocity(p, noisyLatents(mixture), conditions, config);
+  const predicted = predictVelocity(p, noisyLatents(mixture), x, config);
   const perSample = velocityError(predicted, mixture);
   return { loss: weightedMean(perSample, x.weights), perSample };
 }

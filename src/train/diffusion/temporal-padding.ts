@@ -16,7 +16,7 @@ export function paddedSize<S extends LatentSize>(size: S, patchT: number | null)
 
 /**
  * Latents `[B, F, ...]` with the first frame repeated at the front until F divides into temporal patches. An image
- * becomes a clip of one patch. Conditioning latents are padded alike.
+ * becomes a clip of one patch.
  */
 export function padFront(latents: Tensor, patchT: number | null): Tensor {
   const count = repeatedFrames(latents.dim(1), patchT);

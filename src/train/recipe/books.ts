@@ -88,7 +88,18 @@ export class Books {
   }
 }
 
-/** The books of a run's folder behind its step `done`; what was noted of later steps is removed. */
-export async function openBooks(folder: string, metricsFile: string, done: number): Promise<Books> {
-  return new Books(await openMetrics(metricsFile, done), await openEventFile(folder, done + 1));
+/**
+ * The books of a run's folder behind its step `done`; what was noted of later steps is removed.
+ * @param recipe its text, which the event file shows
+ */
+export async function openBooks(
+  { folder, metricsFile }: { readonly folder: string; readonly metricsFile: string },
+  done: number,
+  recipe: string,
+): Promise<Books> {
+  const metrics = await openMetrics(metricsFile, done);
+  const events = await openEventFile(folder, done + 1);
+  // Indented by four, Markdown shows text as it is.
+  await events.text(done + 1, "recipe", recipe.replaceAll(/^/gm, "    "));
+  return new Books(metrics, events);
 }

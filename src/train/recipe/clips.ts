@@ -21,8 +21,12 @@ export type ClipSource = {
   readonly frames: number;
   readonly fps: number;
   readonly caption: (index: number) => string;
-  /** What the pixels of a clip depend on, besides size and length. */
+  /** What the pixels of a clip depend on, besides size, length and `taken`. */
   readonly content: (index: number) => Content;
+  /** How clips are taken from files that may be longer or of another rate. */
+  readonly taken?: Readonly<Record<string, string | number>>;
+  /** A digest of what the recipe does not say: which files and captions there are. */
+  readonly identity?: string;
 };
 
 /** The clips of shapes that a recipe describes: of compositions to train on, or of held-out ones alone. */

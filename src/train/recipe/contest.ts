@@ -1,5 +1,4 @@
 /** @file A stage of the VAE against a discriminator: two learners by turns, each with what the other has learned. */
-import { ConfigError } from "../../errors.ts";
 import { input } from "../../graph/tensor.ts";
 import { Scope } from "../../nn/scope.ts";
 import type { Value } from "../../runtime/engine.ts";
@@ -47,13 +46,6 @@ export async function contestOf(
   recipe: ContestRecipe,
   start: StageStart,
 ): Promise<Trainee> {
-  if (setting.stage.train !== "all")
-    throw new ConfigError(`${setting.where}: a discriminator needs train: all, got ${setting.stage.train}`);
-  if (setting.stage.batch > 1)
-    throw new ConfigError(
-      `${setting.where}: a discriminator judges one clip at a time, got a batch of ${setting.stage.batch}; set batch to 1 ` +
-        "and accumulate to the clips of a step",
-    );
   const own = start.tensors && filtered(start.tensors, (name) => !isJudge(name));
   const terms = () => ({ adversarial: adversarialTerm(input("gate", []), recipe, recipe.weight) });
   const { learner: vae, graphs } = await startVae(setting, { ...start, tensors: own }, terms);

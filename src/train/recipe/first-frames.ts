@@ -5,7 +5,12 @@ import { sizeOf } from "../../graph/shape.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import type { Engine } from "../../runtime/engine.ts";
 import { latentsFrom, type Moments } from "../cache/moments.ts";
-import { conditionFactor, imageNoiseSigmas, keptImages } from "../diffusion/image-conditioning.ts";
+import {
+  type ConditionScale,
+  conditionFactor,
+  imageNoiseSigmas,
+  keptImages,
+} from "../diffusion/image-conditioning.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { type ClipEncoder, clipEncoder } from "./clip-encoder.ts";
 import type { PixelSize } from "./clip-size.ts";
@@ -37,14 +42,16 @@ export type FirstFrameSetting = {
   readonly seed: number;
   /** Probability that the image of a sample is dropped. */
   readonly dropout: number;
+  /** What latents of images are multiplied by; as inference does unless given. */
+  readonly scale?: ConditionScale;
 };
 
 /** Images that go through the encoder at once. */
 const AT_ONCE = 8;
 
 export function firstFrames(setting: FirstFrameSetting, engine: Engine): FirstFrames {
-  const { config, seed, dropout } = setting;
-  const factor = conditionFactor(config.invertScale ? "inverted" : "scaled", config.scalingFactor);
+  const { config, seed, dropout, scale = config.invertScale ? "inverted" : "scaled" } = setting;
+  const factor = conditionFactor(scale, config.scalingFactor);
   const encoder = clipEncoder({ ...setting, shape: imagesShape(setting), batch: AT_ONCE }, engine);
   const conditioned = async (step: number, samples: readonly FirstFrameOf[], frames: number) => {
     const moments = await encoded(setting, encoder, step, samples);

@@ -1,24 +1,35 @@
 /** @file Clips of a data set in a folder, as a list to train on. */
-import { planClip, readClip } from "../../data/clips/clip.ts";
+import { stat } from "node:fs/promises";
+import { inspectClip, planClip, readClip } from "../../data/clips/clip.ts";
 import { readClipFolder, requireWhole } from "../../data/clips/folder.ts";
+import type { ClipSource as Video } from "../../data/clips/source.ts";
+import { ConfigError } from "../../errors.ts";
 import { rgbToSigned } from "../../media/frames.ts";
+import { digestOfFacts } from "../cache/key.ts";
 import type { PixelSize } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
 import type { DataRecipe } from "./schema.ts";
 
+type FolderRecipe = Extract<DataRecipe, { kind: "folder" }>;
+
 /**
- * Opens a data set. Every clip is taken from the beginning of its video at the recipe's rate, scaled and cut to the
- * size that is asked for; a video that is too short stays on its last frame.
- * @throws ConfigError where there is none, or rows of it are broken
+ * Opens a data set. Every clip is taken from its video at the recipe's rate, scaled and cut to the size that is asked
+ * for.
+ * @param seed of random windows
+ * @throws ConfigError where there is none, rows of it are broken, or videos are too short
  */
-export async function folderClips(data: Extract<DataRecipe, { kind: "folder" }>): Promise<ClipSource> {
-  const { path, frames, fps } = data;
+export async function folderClips(data: FolderRecipe, seed: number): Promise<ClipSource> {
+  const { path, frames, fps, window, short } = data;
   const list = await readClipFolder(path);
   requireWhole(list, path);
   const { clips } = list;
-  const read = async (index: number, size: PixelSize, frames: number) => {
-    const plan = await planClip(clips[index], { ...size, frames, fps, pad: true });
-    return rgbToSigned((await readClip(clips[index], plan)).rgb, size);
+  if (short === "refuse") await requireLong(clips, data);
+  const read = async (index: number, size: PixelSize, wanted: number) => {
+    // A random window begins where there is room for all of the clip; the others begin with the video.
+    const request = { ...size, frames: window === "random" ? frames : wanted, fps, window, pad: true };
+    const plan = await planClip(clips[index], request, { seed, epoch: 0, index });
+    const { rgb } = await readClip(clips[index], plan);
+    return rgbToSigned(rgb.subarray(0, wanted * 3 * size.width * size.height), size);
   };
   return {
     count: clips.length,
@@ -28,5 +39,28 @@ export async function folderClips(data: Extract<DataRecipe, { kind: "folder" }>)
     firstFrame: (index, size) => read(index, size, 1),
     caption: (index) => clips[index].caption,
     content: (index) => ({ file: clips[index].file }),
+    taken: { fps, window, ...(window === "random" ? { seed } : {}) },
+    identity: await identityOf(clips),
   };
+}
+
+async function requireLong(clips: readonly Video[], { path, frames, fps }: FolderRecipe): Promise<void> {
+  const found: string[] = [];
+  for (const clip of clips) {
+    const shape = await inspectClip(clip, fps);
+    if (shape.frames < frames) found.push(`${clip.id} has ${shape.frames}`);
+  }
+  if (found.length > 0)
+    throw new ConfigError(
+      `${found.length} of the ${clips.length} videos in ${path} have fewer than ${frames} frames at ${fps} a second: ` +
+        `${found.slice(0, 3).join(", ")}${found.length > 3 ? ", ..." : ""}; take fewer frames, leave them out, or set ` +
+        "data.short to freeze, which goes on with their last frame",
+    );
+}
+
+/** Names, sizes in bytes and captions, in their order. */
+async function identityOf(clips: readonly Video[]): Promise<string> {
+  const facts: (string | number)[][] = [];
+  for (const { id, file, caption } of clips) facts.push([id, (await stat(file)).size, caption]);
+  return digestOfFacts(facts);
 }

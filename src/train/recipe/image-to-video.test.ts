@@ -12,7 +12,7 @@ import { kindsOf } from "../../pipeline/mode.ts";
 import { Engine } from "../../runtime/engine.ts";
 import { readLora } from "../../weights/lora/adapter.ts";
 import { shapesClips } from "./clips.ts";
-import { firstFrames } from "./first-frames.ts";
+import { type FirstFrameSetting, firstFrames } from "./first-frames.ts";
 import { readConfigs, readPart } from "./model-folder.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 import { runRecipe, type Showing } from "./run-recipe.ts";
@@ -87,6 +87,27 @@ describe("a text-to-video model that learns from images", () => {
     expect(none[0].every((x) => x === 0)).toBe(true);
     await engine.close();
   });
+});
+
+test("a recipe can say what latents of images are multiplied by; else it is what inference does", async () => {
+  const folder = checkpoint("t2v-rope");
+  const { vae: config } = await readConfigs(folder);
+  const clips = shapesClips(dataOf(toyRecipe()));
+  const engine = new Engine({ threads: 1 });
+  const setting = { config, folder, clips, size: { width: 16, height: 16 }, seed: 1, dropout: 0 };
+  const made = async (more: Partial<FirstFrameSetting>) => {
+    const frames = firstFrames({ ...setting, ...more }, engine);
+    const [latents] = await frames.latents(1, [{ place: 0, index: 0 }], 1);
+    await frames.close();
+    return latents;
+  };
+  const raw = await made({ scale: "raw" });
+  const times = (factor: number) => raw.map((value) => value * factor);
+  expect(await made({})).toBeCloseToArray(times(config.scalingFactor), { rtol: 1e-6, atol: 1e-6 });
+  const inverted = await made({ config: { ...config, invertScale: true } });
+  expect(inverted).toBeCloseToArray(times(1 / config.scalingFactor), { rtol: 1e-6, atol: 1e-6 });
+  expect(Math.abs(config.scalingFactor - 1)).toBeGreaterThan(0.1);
+  await engine.close();
 });
 
 test.each([

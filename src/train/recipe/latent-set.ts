@@ -46,7 +46,7 @@ export async function encodeSet(
   const identity = await cache.encoderIdentity({ ...config, scalingFactor: undefined } as Facts, files);
   const wantedAt = (index: number) => ({
     content: clips.content(index),
-    preprocessing: { of: clips.frames, ...size },
+    preprocessing: { of: clips.frames, ...size, ...clips.taken },
     encoder: identity,
   });
   const missing = async () => {

@@ -1,7 +1,6 @@
 /** @file Training low-rank corrections of a transformer whose own weights stay in their files. */
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { ConfigError } from "../../errors.ts";
 import { adapterKeys, adaptSegment, withAdapters } from "../../graph/adapters.ts";
 import type { Segment } from "../../graph/segment.ts";
 import type { Shape } from "../../graph/shape.ts";
@@ -21,7 +20,6 @@ const isMatrix = (key: string) => /\.lora_[AB]\.weight$/.test(key);
 /**
  * The loss graph with corrections on the layers of the recipe; the transformer's own parameters are mapped from
  * `folder`.
- * @throws ConfigError when the model has none of the layers
  */
 export async function withLora(graph: LossGraph, recipe: LoraRecipe, folder: string): Promise<LossGraph> {
   const scale = recipe.alpha / recipe.rank;
@@ -29,10 +27,6 @@ export async function withLora(graph: LossGraph, recipe: LoraRecipe, folder: str
   const adapter = { layers: new Map(layers.map((layer) => [layer, { rank: recipe.rank, scale }])) };
   const outputs: Record<string, Tensor> = { ...graph.report, loss: graph.loss };
   const adapted = withAdapters(outputs, [adapter]);
-  if (adapted.params.size === 0)
-    throw new ConfigError(
-      `transformer.lora.layers names ${recipe.layers.join(", ")}, and the model has none of these layers`,
-    );
   const { loss, ...report } = adapted.outputs;
   const params = new Map([...graph.params, ...adapted.params]);
   const sets = { [PARTS.transformer]: await openPart(folder, "transformer") };

@@ -5,8 +5,8 @@ import { folderClips } from "./folder-clips.ts";
 import type { Recipe } from "./schema.ts";
 
 /** The clips that a recipe trains on. */
-export async function trainingClips({ data }: Recipe): Promise<ClipSource> {
-  return data.kind === "shapes" ? shapesClips(data) : folderClips(data);
+export async function trainingClips({ data, seed }: Recipe): Promise<ClipSource> {
+  return data.kind === "shapes" ? shapesClips(data) : folderClips(data, seed);
 }
 
 /**
@@ -17,7 +17,7 @@ export async function heldOutClips({ data, validate }: Recipe): Promise<ClipSour
   const { every, clips, path } = validate;
   if (every === null) return null;
   if (data.kind === "shapes") return shapesClips({ ...data, clips }, "held-out");
-  const found = await folderClips({ ...data, path: path! });
+  const found = await folderClips({ ...data, path: path! }, validate.seed);
   if (found.count < clips)
     throw new ConfigError(`validate.clips is ${clips}, and ${path} has ${found.count}; ask for no more`);
   return { ...found, count: clips };

@@ -96,6 +96,19 @@ test.each([
     "transformer: {variant: factorised, stages: [{steps: 5, recompute: true}]}",
     "transformer.stages[0] recomputes, and the variant factorised is not made in pieces",
   ],
+  [
+    "model: {from: a}\ntransformer: {lora: {rank: 2}, variant: plainNorm, stages: [{steps: 5}]}",
+    "transformer.variant is plainNorm, and a LoRA is for models as they are",
+  ],
+  [
+    "transformer: {stages: [{steps: 5, timestepWeights: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]}]}",
+    "transformer.stages[0].timestepWeights are all 0",
+  ],
+  ["vae: {stages: [{steps: 5, l1: 0}]}", "vae.stages[0]: l1, l2, colour and perceptual are all 0"],
+  [
+    "vae: {stages: [{steps: 5, lpips: [a]}]}",
+    "vae.stages[0].lpips names files, and perceptual, their weight, is 0",
+  ],
   ["seed: [1", "toy.yaml is not YAML: "],
   ["- 1", "toy.yaml must hold fields"],
   ["seed: 1\nseed: 2", "toy.yaml is not YAML: Map keys must be unique"],

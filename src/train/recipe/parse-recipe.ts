@@ -3,7 +3,13 @@ import { parseDocument } from "yaml";
 import type { z } from "zod";
 import { ConfigError, editDistance } from "../../errors.ts";
 import { clipSizeOf, fitsInto, sizeKey } from "./clip-size.ts";
-import { type Recipe, recipeSchema, type TransformerStageRecipe } from "./schema.ts";
+import {
+  type DataRecipe,
+  type Recipe,
+  recipeSchema,
+  type TransformerStageRecipe,
+  type VaeStageRecipe,
+} from "./schema.ts";
 
 /**
  * Parses a recipe; what it leaves out has its default.
@@ -40,6 +46,10 @@ function checkWhole({ model, data, vae, transformer, latents, validate }: Recipe
     throw new ConfigError(
       `${source}: transformer.lora corrects the model of a checkpoint as it is; give model.from, and no vae.stages`,
     );
+  if (transformer.lora !== undefined && transformer.variant !== "none")
+    throw new ConfigError(
+      `${source}: transformer.variant is ${transformer.variant}, and a LoRA is for models as they are; leave one of them out`,
+    );
   if (model.vaeFrom !== undefined && model.new === undefined)
     throw new ConfigError(`${source}: model.vaeFrom goes with model.new; a checkpoint has its own VAE`);
   if (vae.stages.length + transformer.stages.length === 0)
@@ -48,11 +58,7 @@ function checkWhole({ model, data, vae, transformer, latents, validate }: Recipe
     );
   for (const [i, stage] of transformer.stages.entries())
     checkStage(stage, { data, transformer }, `${source}: transformer.stages[${i}]`);
-  for (const [i, { frames }] of vae.stages.entries())
-    if (frames !== undefined && frames > data.frames)
-      throw new ConfigError(
-        `${source}: vae.stages[${i}].frames is ${frames}, and the clips of data have ${data.frames}`,
-      );
+  for (const [i, stage] of vae.stages.entries()) checkVaeStage(stage, data, `${source}: vae.stages[${i}]`);
   checkValidation(validate, data, source);
   if (data.kind === "shapes" && (latents.clips ?? 0) > data.clips)
     throw new ConfigError(`${source}: latents.clips is ${latents.clips}, and data.clips only ${data.clips}`);
@@ -71,6 +77,21 @@ function checkValidation(
     );
 }
 
+function checkVaeStage(
+  { frames, l1, l2, colour, perceptual, lpips }: VaeStageRecipe,
+  data: DataRecipe,
+  where: string,
+): void {
+  if (frames !== undefined && frames > data.frames)
+    throw new ConfigError(`${where}.frames is ${frames}, and the clips of data have ${data.frames}`);
+  if (l1 + l2 + colour + perceptual === 0)
+    throw new ConfigError(`${where}: l1, l2, colour and perceptual are all 0; give one of them a weight`);
+  if (lpips !== undefined && perceptual === 0)
+    throw new ConfigError(
+      `${where}.lpips names files, and perceptual, their weight, is 0; give it one such as 0.1, or leave lpips out`,
+    );
+}
+
 /** Sizes are bounded by what they are cut from. */
 function checkStage(
   { pack, ...stage }: TransformerStageRecipe,
@@ -80,6 +101,8 @@ function checkStage(
   const [largest, whole] = [clipSizeOf(stage, data), clipSizeOf({}, data)];
   if (!fitsInto(largest, whole))
     throw new ConfigError(`${where} wants ${sizeKey(largest)} pixels, data has ${sizeKey(whole)}`);
+  if (stage.timestepWeights.every((weight) => weight === 0))
+    throw new ConfigError(`${where}.timestepWeights are all 0; give some tenth of the timesteps a weight`);
   if (stage.recompute && transformer.variant !== "none")
     throw new ConfigError(
       `${where} recomputes, and the variant ${transformer.variant} is not made in pieces; leave one of them out`,

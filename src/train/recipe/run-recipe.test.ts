@@ -1,7 +1,8 @@
 /** @file Tests of whole runs at toy size: the loss falls, and a resumed run is the run that was never stopped. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/helpers/command-line.ts";
 import { toyRecipe } from "../../../test/helpers/toy-recipe.ts";
@@ -58,6 +59,13 @@ describe("a run of VAE, text encoder and transformer", () => {
     }
   });
 
+  test("shows its recipe in TensorBoard, beside the numbers", () => {
+    const file = readdirSync(whole).find((name) => name.startsWith("events.out.tfevents."))!;
+    const events = readFileSync(join(whole, file));
+    for (const part of ["recipe", "    seed: 3\n    dtype: f32\n", "vae/l1", "transformer/loss_from_0"])
+      expect(events.includes(part), part).toBe(true);
+  });
+
   test("gives out a checkpoint whose latents have unit deviation", async () => {
     expect(events.at(-1)).toEqual({ kind: "done", output: join(whole, "output"), steps: 100 });
     const checkpoint = await openCheckpoint(join(whole, "output"));
@@ -109,8 +117,26 @@ describe("a run of VAE, text encoder and transformer", () => {
     async () => {
       const folder = join(temporaryFolder(), "run");
       const lora = "lora: {rank: 2, alpha: 4}";
-      const recipe = toyRecipe({ from: join(whole, "output"), transformerSteps: 3, transformer: lora });
-      const { output } = await run(recipe, folder);
+      const top = "sample: {every: 2, prompts: [one], size: 24x16}";
+      const recipe = toyRecipe({ from: join(whole, "output"), transformerSteps: 3, transformer: lora, top });
+      const shown: unknown[] = [];
+      const show: Showing = {
+        clip: async (base) => base,
+        samples: async (base, { folder, loras }, samples, { size }) => {
+          const { layers } = await readLora(loras[0].file);
+          shown.push({ folder, size, samples, layers: layers.size, ofLoras: loras.length });
+          return [base];
+        },
+      };
+      const { output } = await run(recipe, folder, { show });
+      const sample = {
+        folder: join(whole, "output"),
+        size: { width: 24, height: 16 },
+        samples: [{ prompt: "one" }],
+        ...{ layers: 8, ofLoras: 1 },
+      };
+      expect(shown).toEqual([sample, sample]);
+      expect(readdirSync(folder)).not.toContain("preview");
       const { layers } = await readLora(join(output!, "pytorch_lora_weights.safetensors"));
       expect(layers.size).toBe(8);
       expect(layers.get("transformer_blocks.1.attn1.to_q")).toMatchObject({ rank: 2, alpha: 4, scale: 2 });
@@ -226,6 +252,44 @@ test("counts the turns of VAE and discriminator", () => {
     { vae: 2, judge: 2 },
     { vae: 3, judge: 2 },
   ]);
+});
+
+test("refuses at its start what a later stage would be refused for, and leaves room for the mended recipe", async () => {
+  const folder = join(temporaryFolder(), "run");
+  const staged = (more: string) =>
+    toyRecipe({ stages: `    - {steps: 1, batch: 1}\n    - {steps: 1, batch: 1, ${more}}` });
+  const events: RecipeEvent[] = [];
+  const failing = (more: string) => run(staged(more), folder, { onEvent: (event) => events.push(event) });
+  await expect(failing("size: 13")).rejects.toThrow(
+    /^toy.yaml: transformer.stages\[1\]: clips of 9 frames of 13x13 pixels do not divide into latents/,
+  );
+  await expect(failing("size: 10")).rejects.toThrow(
+    "toy.yaml: transformer.stages[1]: latents of 5x5 do not divide into 2x2 patches",
+  );
+  await expect(failing("pack: {capacity: 20, sizes: [{frames: 9, size: 16}]}")).rejects.toThrow(
+    "toy.yaml: transformer.stages[1]: pack.capacity is 20",
+  );
+  expect(events).toEqual([]);
+  expect(readdirSync(folder)).toEqual([]);
+  writeFileSync(join(folder, "toy.yaml"), staged("size: 13"));
+  await expect(failing("size: 13")).rejects.toThrow(ConfigError);
+  expect(readdirSync(folder)).toEqual(["toy.yaml"]);
+  rmSync(join(folder, "toy.yaml"));
+  await run(staged("size: 8"), folder, { maxSteps: 0 });
+});
+
+test("says which stages are missing for vae and lora, and which layers a LoRA does not find", async () => {
+  const folder = join(temporaryFolder(), "run");
+  const plain = toyRecipe({ vaeSteps: 0 });
+  await expect(run(plain, folder, { only: "vae" })).rejects.toThrow("toy.yaml has no vae.stages; add one");
+  await expect(run(plain, folder, { only: "lora" })).rejects.toThrow(
+    "toy.yaml has no transformer.lora; add one",
+  );
+  const from = fileURLToPath(new URL("../../../test/fixtures/checkpoints/t2v-rope", import.meta.url));
+  const lora = toyRecipe({ from, transformer: "lora: {layers: [to_qq]}" });
+  await expect(run(lora, folder)).rejects.toThrow(
+    /^toy.yaml: transformer.stages\[0\]: transformer.lora.layers names to_qq, and .*t2v-rope has none of these layers$/,
+  );
 });
 
 test("refuses a run that was begun with another recipe, naming what differs", async () => {

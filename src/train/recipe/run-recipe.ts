@@ -10,8 +10,9 @@ import { type Books, openBooks, type StepNumbers, stepNumbers } from "./books.ts
 import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
 import { heldOutClips, trainingClips } from "./open-clips.ts";
 import { parseRecipe } from "./parse-recipe.ts";
-import { type Sample, samplesOf } from "./samples.ts";
+import { type Sample, type ShownModel, samplesOf } from "./samples.ts";
 import type { Recipe } from "./schema.ts";
+import { checkStage } from "./stage-check.ts";
 import { requireMemory } from "./stage-memory.ts";
 import { finishStage, type OpenStage, openStage, type Place, showSamples } from "./stage-work.ts";
 import { changedFields, type PlannedStage, planStages, totalSteps } from "./stages.ts";
@@ -45,10 +46,10 @@ export type Showing = {
     base: string,
     clip: { readonly data: Float32Array; readonly shape: readonly number[]; readonly fps: number },
   ) => Promise<string>;
-  /** Generates samples with a checkpoint folder; returns the files' names. */
+  /** Generates samples; returns the files' names. */
   readonly samples: (
     base: string,
-    folder: string,
+    model: ShownModel,
     samples: readonly Sample[],
     settings: Recipe["sample"],
   ) => Promise<readonly string[]>;
@@ -94,12 +95,13 @@ export async function runRecipe(
   const run = await openRun(folder, {
     config: { name: basename(source.file), text: source.text },
     seed: recipe.seed,
+    ...(clips.identity === undefined ? {} : { dataDigest: clips.identity }),
     resume,
     keep: recipe.save.keep,
     differences: (before) => changedFields(limited(parseRecipe(before, folder), options, folder), recipe),
   });
   try {
-    return await new RecipeRun(run, recipe, { file: source.file, clips, heldOut }, options).finish();
+    return await new RecipeRun(run, recipe, { ...source, clips, heldOut }, options).finish();
   } finally {
     await run.close();
   }
@@ -109,6 +111,10 @@ export async function runRecipe(
 function limited(recipe: Recipe, { only }: Pick<RunRecipeOptions, "only">, file: string): Recipe {
   if (only === "lora" && recipe.transformer.lora === undefined)
     throw new ConfigError(`${file} has no transformer.lora; add one, such as "lora: {rank: 16, alpha: 16}"`);
+  if (only === "vae" && recipe.vae.stages.length === 0)
+    throw new ConfigError(
+      `${file} has no vae.stages; add one, such as "stages: [{steps: 1000}]", or train without vae`,
+    );
   return only === "vae" ? { ...recipe, transformer: { ...recipe.transformer, stages: [] } } : recipe;
 }
 
@@ -121,6 +127,8 @@ type Trained = { readonly tensors: TrainingTensors; readonly log: TimestepLog };
 class RecipeRun {
   private readonly run: Run;
   private readonly recipe: Recipe;
+  /** Of the recipe's file. */
+  private readonly text: string;
   private readonly options: Omit<RunRecipeOptions, "folder" | "resume">;
   private readonly place: Place;
   private readonly stages: readonly PlannedStage[];
@@ -130,11 +138,12 @@ class RecipeRun {
   constructor(
     run: Run,
     recipe: Recipe,
-    { file, clips, heldOut }: Pick<Place, "file" | "clips" | "heldOut">,
+    { file, text, clips, heldOut }: Pick<Place, "file" | "clips" | "heldOut"> & { readonly text: string },
     options: Omit<RunRecipeOptions, "folder" | "resume">,
   ) {
     this.run = run;
     this.recipe = recipe;
+    this.text = text;
     this.options = options;
     this.signal = options.signal ?? new AbortController().signal;
     this.stages = planStages(recipe);
@@ -155,13 +164,11 @@ class RecipeRun {
   async finish(): Promise<RunOutcome> {
     const restored = await this.run.latest();
     for (const text of this.run.notes) this.tell({ kind: "note", text });
-    if (restored === undefined) {
-      if (this.recipe.output !== undefined) await requireFree(this.recipe.output);
-      if (this.recipe.transformer.lora === undefined) await makeModelFolder(this.place.model, this.recipe);
-    }
-    const books = await openBooks(this.run.folder, this.run.metricsFile, restored?.step ?? 0);
+    const position = positionOf(restored);
+    await this.prepare(position, restored === undefined);
+    const books = await openBooks(this.run, restored?.step ?? 0, this.text);
     try {
-      const last = await this.trainAll(positionOf(restored), books);
+      const last = await this.trainAll(position, books);
       const isDone = last.stage === this.stages.length;
       const step = isDone ? totalSteps(this.stages) : this.stages[last.stage].stepsBefore + last.done;
       const output = isDone ? await this.giveOut() : null;
@@ -169,6 +176,23 @@ class RecipeRun {
       return { output, step };
     } finally {
       await books.close();
+    }
+  }
+
+  /** Makes the model of a run that has not begun, and refuses now what one of its stages would be refused for. */
+  private async prepare({ stage }: Position, hasToBegin: boolean): Promise<void> {
+    const { output, transformer } = this.recipe;
+    try {
+      if (hasToBegin && output !== undefined) await requireFree(output);
+      if (hasToBegin && transformer.lora === undefined) await makeModelFolder(this.place.model, this.recipe);
+      for (const planned of this.stages.slice(stage)) {
+        await checkStage(this.recipe, planned, this.place);
+        await requireMemory(this.recipe, planned, this.place);
+      }
+    } catch (cause) {
+      // So that a mended recipe can be tried in the same place.
+      if (hasToBegin) await this.run.discard();
+      throw cause;
     }
   }
 
@@ -304,8 +328,8 @@ class RecipeRun {
     if (show === undefined) return;
     const step = String(planned.stepsBefore + done).padStart(8, "0");
     const base = join(this.run.samplesFolder, `step-${step}`);
-    const generate = async (folder: string) =>
-      show.samples(base, folder, await samplesOf(this.recipe, this.place), this.recipe.sample);
+    const generate = async (model: ShownModel) =>
+      show.samples(base, model, await samplesOf(this.recipe, this.place), this.recipe.sample);
     const work = async () => {
       const picture = await trainee.picture();
       if (picture !== null) return [await show.clip(base, { ...picture, fps: this.place.clips.fps })];

@@ -12,6 +12,9 @@ export type Sample = {
   readonly image?: { readonly width: number; readonly height: number; readonly rgb: Uint8Array };
 };
 
+/** What generates a clip to look at: a checkpoint folder, with the LoRA that is being trained on it. */
+export type ShownModel = { readonly folder: string; readonly loras: readonly { readonly file: string }[] };
+
 /** The prompts of a recipe; for an image-to-video model as many clips of the training set, by caption and first frame. */
 export async function samplesOf(
   { sample, data }: Recipe,
@@ -19,7 +22,7 @@ export async function samplesOf(
 ): Promise<Sample[]> {
   if (!takesImage((await readConfigs(model)).transformer))
     return sample.prompts.map((prompt) => ({ prompt }));
-  const { size } = data;
+  const size = sample.size ?? data.size;
   const shown = sample.prompts.slice(0, clips.count).map(async (_, index) => {
     const [rgb] = signedToRgb(await clips.firstFrame(index, size), size);
     return { prompt: clips.caption(index), image: { ...size, rgb } };

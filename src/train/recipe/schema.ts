@@ -1,6 +1,8 @@
 /** @file What a training recipe can say: every field with its default. One recipe is one run. */
 import { z } from "zod";
+import { windowPolicies } from "../../data/clips/sampling.ts";
 import { motions, sizeNames } from "../../data/shapes/vocabulary.ts";
+import { conditionScales } from "../diffusion/image-conditioning.ts";
 import { defaultAdamW } from "../optimiser/adamw.ts";
 import { defaultVaeWeights } from "../vae/loss.ts";
 import { type ClipSize, pixelSizeOf } from "./clip-size.ts";
@@ -74,11 +76,15 @@ const shapesSchema = z.strictObject({
 
 const folderSchema = z.strictObject({
   kind: z.literal("folder"),
-  /** Holds `metadata.jsonl` with a `file` and a `caption` in every line. */
+  /** A data set in one of the layouts of `readClipFolder`. */
   path,
   size: pixels.prefault(64),
   frames: count.default(17),
   fps: z.number().positive().default(8),
+  /** Where in a longer video the clip lies; `random` is drawn once for each video, `uniform` shows all of it faster. */
+  window: z.enum(windowPolicies).default("start"),
+  /** What becomes of videos that are too short; `freeze` goes on with their last frame, which teaches standing still. */
+  short: z.enum(["refuse", "freeze"]).default("refuse"),
 });
 
 const tokenizerSchema = z.strictObject({ words: z.array(z.string()), punctuation: z.array(z.string()) });
@@ -221,6 +227,8 @@ const transformerStageSchema = z.strictObject({
 const imageSchema = z.strictObject({
   /** Share of the samples that do not see their image. */
   dropout: share.default(0.05),
+  /** What an image's latents are multiplied by, see `ConditionScale`; as inference does for the model unless given. */
+  scale: z.enum(conditionScales).optional(),
 });
 
 const loraSchema = z.strictObject({
@@ -252,6 +260,9 @@ const sampleSchema = z.strictObject({
   /** Steps between samples, null for none. */
   every: count.nullable().default(null),
   prompts: z.array(z.string()).default(["a red circle moves right", "a blue star spins"]),
+  /** Pixels and frames of the clips; the model's own unless given. */
+  size: pixels.optional(),
+  frames: count.optional(),
   steps: count.default(25),
   guidance: z.number().default(4),
   seed: whole.default(0),

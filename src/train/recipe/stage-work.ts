@@ -1,7 +1,6 @@
 /** @file What a run does around the steps of a stage: open it, write its weights to the model, show the model's work. */
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { ConfigError } from "../../errors.ts";
 import { takesImage } from "../../models/transformer/config.ts";
 import { Engine } from "../../runtime/engine.ts";
 import { measurePeak } from "../../runtime/rates.ts";
@@ -15,9 +14,11 @@ import { type FirstFrameSetting, firstFrames } from "./first-frames.ts";
 import { encodeSet, type LatentSet, type LatentSetting, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
 import { editConfig, type ModelConfigs, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
-import { defaultImage, type EnginesRecipe, type Recipe, type TransformerStageRecipe } from "./schema.ts";
-import { checkedSizes, type StageShape, stageShape } from "./stage-shape.ts";
+import type { ShownModel } from "./samples.ts";
+import { defaultImage, type EnginesRecipe, type Recipe } from "./schema.ts";
+import { type StageShape, stageShape } from "./stage-shape.ts";
 import type { PlannedStage } from "./stages.ts";
+import { sizesOf } from "./step-plan.ts";
 import { textStates } from "./text-states.ts";
 import { type StageStart, type Trainee, valuesOf, withoutPrefix } from "./trainee.ts";
 import { transformerStage } from "./transformer-stage.ts";
@@ -79,7 +80,6 @@ async function openVae(
 ): Promise<Omit<OpenStage, "peak">> {
   const { stage, stepsBefore, clipsBefore } = planned;
   const setting = {
-    where: `${place.file}: ${planned.where}`,
     stage,
     config: (await readConfigs(place.model)).vae,
     folder: place.model,
@@ -106,17 +106,16 @@ async function openTransformer(
   const { stage, stepsBefore, clipsBefore } = planned;
   const configs = await readConfigs(place.model);
   const shape = stageShape(recipe, stage, configs);
-  const where = `${place.file}: ${planned.where}`;
   const cache = await openCache(place.cache);
   const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
   const sets = new Map<string, LatentSet>();
-  for (const size of checkedSizes(stage, shape, configs, where))
+  for (const size of sizesOf(stage, shape.largest))
     sets.set(sizeKey(size), await encodeClips(place, cache, engines, { size, count }));
   const encoded = { config: configs.textEncoder, length: configs.transformer.maxTextLength };
   const texts = recipe.transformer.trainTextEncoder
     ? null
     : await textStates(place.model, encoded, cache, engines[0]);
-  const firstFrame = imagesFor(recipe, stage, shape, configs, place, where);
+  const firstFrame = imagesFor(recipe, shape, configs, place);
   const images = firstFrame && firstFrames(firstFrame, engines[0]);
   const heldOut = await heldOutFor(recipe, shape, firstFrame, place, cache, engines);
   const setting = {
@@ -150,30 +149,15 @@ async function openTransformer(
   return { trainee, close };
 }
 
-/**
- * What first frames are made of for a model that takes them, null for any other.
- * @throws ConfigError for a stage that packs clips, and for a recipe that asks for images with a model that takes none
- */
+/** What first frames are made of for a model that takes them, null for any other. */
 function imagesFor(
-  recipe: Recipe,
-  stage: TransformerStageRecipe,
+  { transformer: { image = defaultImage }, seed }: Recipe,
   { largest }: StageShape,
   { transformer, vae }: ModelConfigs,
   { model, clips }: Place,
-  where: string,
 ): FirstFrameSetting | null {
-  const { image, lora } = recipe.transformer;
-  if (!takesImage(transformer)) {
-    if (image === undefined) return null;
-    throw new ConfigError(
-      `${where}: ${model} is no image-to-video model, and ${lora === undefined ? "training" : "a LoRA"} cannot ` +
-        "make it one; leave transformer.image out, or start from a checkpoint that takes an image",
-    );
-  }
-  if (stage.pack !== undefined)
-    throw new ConfigError(`${where} packs clips, and packed rows have no images; leave pack out`);
-  const { dropout } = image ?? defaultImage;
-  return { config: vae, folder: model, clips, size: largest, seed: recipe.seed, dropout };
+  if (!takesImage(transformer)) return null;
+  return { config: vae, folder: model, clips, size: largest, seed, ...image };
 }
 
 /** The clips that a stage measures losses on, encoded at the size of its largest; their images are never dropped. */
@@ -246,20 +230,27 @@ async function writeTransformer(folder: string, tensors: TrainingTensors): Promi
   if (text.size > 0) await replaceWeights(folder, "text_encoder", text);
 }
 
-/** Lets `generate` work with a copy of the model that has the averaged weights of this moment. */
+/**
+ * Lets `generate` work with the averaged weights of this moment: with a copy of the model that has them, or with the
+ * model and a LoRA of them.
+ */
 export async function showSamples(
-  { transformer }: Recipe,
+  { transformer: { variant, lora } }: Recipe,
   tensors: TrainingTensors,
   { folder, model }: Place,
-  generate: (folder: string) => Promise<readonly string[]>,
+  generate: (shown: ShownModel) => Promise<readonly string[]>,
 ): Promise<readonly string[]> {
-  if (transformer.variant !== "none" || transformer.lora !== undefined) return [];
+  if (variant !== "none") return [];
   const preview = join(folder, "preview");
   await rm(preview, { recursive: true, force: true });
   try {
+    if (lora !== undefined) {
+      const file = await giveOutLora(tensors, preview, lora.alpha);
+      return await generate({ folder: model, loras: [{ file }] });
+    }
     await cp(model, preview, { recursive: true });
     await writeTransformer(preview, tensors);
-    return await generate(preview);
+    return await generate({ folder: preview, loras: [] });
   } finally {
     await rm(preview, { recursive: true, force: true });
   }

@@ -1,7 +1,6 @@
 /** @file A stage of the VAE's training: clips, images and frames drawn for every step, losses as graphs, one learner. */
 import { realpath } from "node:fs/promises";
 import { drawNormals } from "../../diffusion/noise.ts";
-import { ConfigError } from "../../errors.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
@@ -15,10 +14,10 @@ import { type Engines, Learner, type LossGraph, type MicroBatch, type StepReport
 import { train } from "../loop.ts";
 import { learningRate } from "../optimiser/learning-rate.ts";
 import { latentShape } from "../vae/codec.ts";
-import { clipRule, comesBack, vaeLoss } from "../vae/loss.ts";
+import { vaeLoss } from "../vae/loss.ts";
 import { lpips } from "../vae/lpips.ts";
 import { perceptualFrame, perceptualTerm, plainPerceptual } from "../vae/perceptual.ts";
-import { type PixelSize, shownSize, showPixels, sizeKey } from "./clip-size.ts";
+import { type PixelSize, shownSize } from "./clip-size.ts";
 import { type ClipSource, clipOrder, detailOf, framesOf, windowOf } from "./clips.ts";
 import { colourTerm } from "./colour-term.ts";
 import { openPart, readPart } from "./model-folder.ts";
@@ -35,8 +34,6 @@ import {
 
 /** What a VAE stage is made of. */
 export type VaeStageSetting = {
-  /** For messages, such as "recipe.yaml: vae.stages[0]". */
-  readonly where: string;
   readonly stage: VaeStageRecipe;
   readonly config: VaeConfig;
   /** The run's model. */
@@ -58,10 +55,7 @@ export type VaeGraphs = {
   readonly showing: LossGraph;
 };
 
-/**
- * A stage of the VAE, with the weights of `start`.
- * @throws ConfigError when the VAE cannot take clips of this size
- */
+/** A stage of the VAE, with the weights of `start`. */
 export async function vaeStage(setting: VaeStageSetting, start: StageStart): Promise<Trainee> {
   const { learner, graphs } = await startVae(setting, start);
   return {
@@ -108,7 +102,6 @@ export async function startVae(
   { tensors }: StageStart,
   terms?: (p: Scope) => Parameters<typeof vaeLoss>[4],
 ): Promise<{ learner: Learner; graphs: VaeGraphs[] }> {
-  checkSize(setting);
   const { stage, folder, engines } = setting;
   const isTrained = (key: string) =>
     key.startsWith("decoder.") || (stage.train === "all" && key.startsWith("encoder."));
@@ -164,7 +157,7 @@ function pictureTerm(p: Scope, stage: VaeStageRecipe) {
     terms.map((term) => term(picture, clip)).reduce((sum, term) => sum.add(term));
 }
 
-async function lpipsSet({ lpips: files }: VaeStageRecipe): Promise<Record<string, WeightSet>> {
+async function lpipsSet({ lpips: files }: Pick<VaeStageRecipe, "lpips">): Promise<Record<string, WeightSet>> {
   if (files === undefined) return {};
   const tensors = new Map<string, StoredTensor>();
   const realPaths = new Map<string, string>();
@@ -292,18 +285,4 @@ export async function reconstruction(
 
 function lengthOf({ stage, clips }: VaeStageSetting): number {
   return stage.frames ?? clips.frames;
-}
-
-function checkSize(setting: VaeStageSetting): void {
-  const { config, size, where, stage } = setting;
-  const frames = lengthOf(setting);
-  const shown = shownSize(stage.crop, size);
-  if (shown.width > size.width || shown.height > size.height)
-    throw new ConfigError(
-      `${where}: crop is ${stage.crop} pixels, and clips have only ${showPixels(size)}; take a smaller one`,
-    );
-  if (!comesBack([frames, config.inChannels, shown.height, shown.width], config))
-    throw new ConfigError(
-      `${where}: clips must be ${clipRule(config)}, got ${sizeKey({ frames, ...shown })} pixels`,
-    );
 }

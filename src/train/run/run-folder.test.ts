@@ -213,6 +213,13 @@ describe("refusals", () => {
     expect(String(await refusal({ ...other, differences: () => ["width"] }))).toContain("width would change");
   });
 
+  test("of other data are refused, where the run knows what it had", async () => {
+    await inRun({ ...options, dataDigest: "a" }, async (run) => expect(run.record.dataDigest).toBe("a"));
+    await inRun({ ...again, dataDigest: "a" }, async () => {});
+    const refused = String(await refusal({ ...again, dataDigest: "b" }));
+    expect(refused).toContain("the files or captions of its data set would change its numbers");
+  });
+
   test("do not cover a configuration whose differences change no numbers; both are kept", async () => {
     await inRun(options, async () => {});
     const config = { name: "train.json", text: '{"steps": 8, "threads": 2}' };

@@ -1,5 +1,5 @@
 /** @file The folder of one training run: everything needed to repeat it, to follow it and to go on with it. */
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
@@ -22,6 +22,8 @@ export type RunOptions = {
   /** The configuration as it was given: the name of its file, without folder, and all of its text. */
   readonly config: { readonly name: string; readonly text: string };
   readonly seed: number;
+  /** A digest of the data, where the configuration does not say all about it. */
+  readonly dataDigest?: string;
   /** false: the run must be new. true: it must exist. "auto": go on if it exists. */
   readonly resume?: boolean | "auto";
   /** Checkpoints that stay: the last `keep` (3), and with `keepEvery` those of its multiples. */
@@ -53,6 +55,7 @@ export type Circumstances = {
 export type RunRecord = Circumstances & {
   readonly format: 1;
   readonly seed: number;
+  readonly dataDigest?: string;
   readonly resumes: readonly Circumstances[];
 };
 
@@ -78,12 +81,13 @@ export async function openRun(folder: string, options: RunOptions): Promise<Run>
   const lock = await lockFolder(folder);
   try {
     // Looked at again, because another process may have made a run here before the lock was ours.
-    const isNew = checkPlace(folder, await namesIn(folder), options);
+    const before = await namesIn(folder);
+    const isNew = checkPlace(folder, before, options);
     await removeLeftovers(folder);
     const record = isNew ? await createRun(folder, options) : await reopenRun(folder, options);
     for (const part of [CHECKPOINTS, SAMPLES]) await mkdir(join(folder, part), { recursive: true });
     await tidyCheckpoints(join(folder, CHECKPOINTS));
-    return new Run(folder, record, lock, options);
+    return new Run(folder, record, lock, { ...options, before });
   } catch (cause) {
     await lock.release();
     throw cause;
@@ -98,12 +102,20 @@ export class Run {
   readonly notes: string[];
   private readonly lock: Lock;
   private readonly keeping: Keeping;
+  /** Names that were in the folder before it was opened. */
+  private readonly before: readonly string[];
 
-  constructor(folder: string, record: RunRecord, lock: Lock, { keep = 3, keepEvery = null }: RunOptions) {
+  constructor(
+    folder: string,
+    record: RunRecord,
+    lock: Lock,
+    { keep = 3, keepEvery = null, before }: RunOptions & { readonly before: readonly string[] },
+  ) {
     this.folder = folder;
     this.record = record;
     this.lock = lock;
     this.keeping = { keep, keepEvery };
+    this.before = before;
     this.notes = changesOf(record);
   }
 
@@ -133,6 +145,13 @@ export class Run {
     const found = await latestCheckpoint(join(this.folder, CHECKPOINTS));
     this.notes.push(...(found?.damaged ?? []));
     return found?.restored;
+  }
+
+  /** Removes everything that has come into the folder since it was opened, but for the lock. */
+  async discard(): Promise<void> {
+    for (const name of await readdir(this.folder))
+      if (!this.before.includes(name) && !isLock(name))
+        await rm(join(this.folder, name), { recursive: true, force: true });
   }
 
   /** Lets another process train here. */
@@ -179,13 +198,19 @@ function checkPlace(folder: string, names: readonly string[], { resume, config }
 }
 
 async function createRun(folder: string, options: RunOptions): Promise<RunRecord> {
-  const { config, seed } = options;
+  const { config, seed, dataDigest } = options;
   const file = join(folder, config.name);
   const found = await readFile(file, "utf8").catch(() => config.text);
   if (found !== config.text)
     throw new ConfigError(`${file} exists and is not the configuration of this run; choose a new folder`);
   await writeWhole(file, config.text);
-  const record: RunRecord = { format: 1, seed, ...circumstances(options, config.name), resumes: [] };
+  const record: RunRecord = {
+    format: 1,
+    seed,
+    dataDigest,
+    ...circumstances(options, config.name),
+    resumes: [],
+  };
   await writeRecord(folder, record);
   return record;
 }
@@ -196,11 +221,16 @@ async function reopenRun(folder: string, options: RunOptions): Promise<RunRecord
   const before = await readFile(join(folder, record.config), "utf8").catch((cause) => {
     throw fileError("read the run", join(folder, record.config), cause);
   });
-  const changed = [...differences(before, config.text), ...(seed === record.seed ? [] : ["the seed"])];
+  const isOther = (now: unknown, then: unknown) => then !== undefined && now !== then;
+  const changed = [
+    ...differences(before, config.text),
+    ...(isOther(seed, record.seed) ? ["the seed"] : []),
+    ...(isOther(options.dataDigest, record.dataDigest) ? ["the files or captions of its data set"] : []),
+  ];
   if (changed.length > 0)
     throw new ConfigError(
       `${folder} was started with another configuration: ${changed.join(", ")} would change its numbers; ` +
-        `go on with ${record.config} of that folder, or start a new run`,
+        `go on with ${record.config} of that folder and the data it had, or start a new run`,
     );
   // What a run was resumed with is kept beside what it was started with.
   const name = before === config.text ? record.config : `resume-${record.resumes.length + 1}-${config.name}`;

@@ -34,9 +34,7 @@ export function packedLoss(
   layout: RowLayout,
 ): DiffusionLoss {
   const mixtures = packedMixtures(x, config);
-  const image = x.image?.map((latents) => padFront(latents, config.patchT));
-  const conditions = image ? { ...x, image } : x;
-  const predicted = predictPacked(p, mixtures.map(noisyLatents), conditions, config, layout);
+  const predicted = predictPacked(p, mixtures.map(noisyLatents), x, config, layout);
   return packedError(predicted, mixtures, x.weights);
 }
 

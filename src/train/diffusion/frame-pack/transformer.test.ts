@@ -131,7 +131,10 @@ async function run(json: object, samples: readonly number[], options: Options = 
     return input(name, tensor.shape, tensor.dtype);
   };
   const p = new Scope();
-  const x = { ...rowInputs(feed, samples, padded, options), ...conditions(feed, samples, config, options) };
+  const x = {
+    ...rowInputs(feed, samples, padded, options),
+    ...conditions(feed, samples, padded, config, options),
+  };
   const graph = packedLoss(p, { ...x, ...positions(feed, samples, layout, config) }, config, layout);
   const keys = options.differentiate ? [...p.declared.keys()] : [];
   const found = gradients(
@@ -184,16 +187,21 @@ function rowInputs(
   };
 }
 
-function conditions(feed: Feed, samples: readonly number[], config: TransformerConfig, { changed }: Options) {
+function conditions(
+  feed: Feed,
+  samples: readonly number[],
+  padded: readonly LatentSize[],
+  config: TransformerConfig,
+  { changed }: Options,
+) {
   const rows = (name: string, shape: readonly number[], key: number) => {
     const data = samples.flatMap((i) => numbers(hashed(shape, key + i + (i === changed ? 50 : 0))));
     return feed(name, f32([samples.length, ...shape], data));
   };
-  const own = samples.map((i) => sizes[i]);
   return {
     timestep: rows("timestep", [config.width], 30),
     text: rows("text", [TEXT, 6], 40),
-    ...(config.inChannels === 8 ? { image: clips(feed, "image", 50, samples, own) } : {}),
+    ...(config.inChannels === 8 ? { image: clips(feed, "image", 50, samples, padded) } : {}),
     ...(config.ofsDim ? { ofs: rows("ofs", [config.ofsDim], 60) } : {}),
   };
 }

@@ -1,0 +1,121 @@
+/** @file What can be told of a stage before anything is trained: sizes, files, and fields that do not go together. */
+import { ConfigError } from "../../errors.ts";
+import { takesImage } from "../../models/transformer/config.ts";
+import { stagePositions } from "../diffusion/stage-positions.ts";
+import { paddedSize } from "../diffusion/temporal-padding.ts";
+import { transformerParams } from "../new-checkpoint/declared-params.ts";
+import { clipRule, comesBack } from "../vae/loss.ts";
+import { readLpips } from "../vae/lpips-file.ts";
+import { clipSizeOf, shownSize, showPixels, sizeKey } from "./clip-size.ts";
+import { loraShapes } from "./lora.ts";
+import { type ModelConfigs, readConfigs } from "./model-folder.ts";
+import type { Recipe, TransformerStageRecipe, VaeStageRecipe } from "./schema.ts";
+import { stageShape } from "./stage-shape.ts";
+import type { PlannedStage } from "./stages.ts";
+import { sizesOf } from "./step-plan.ts";
+import { tokensOfClip } from "./transformer-graphs.ts";
+
+type Place = {
+  /** The recipe's file. */
+  readonly file: string;
+  /** The run's model. */
+  readonly model: string;
+};
+
+/**
+ * Refuses what would fail when the stage begins, which may be hours from now.
+ * @throws ConfigError with the recipe's file and the stage
+ * @throws WeightsError for files of LPIPS that are none
+ */
+export async function checkStage(
+  recipe: Recipe,
+  planned: PlannedStage,
+  { file, model }: Place,
+): Promise<void> {
+  const configs = await readConfigs(model);
+  try {
+    if (planned.kind === "vae") await checkVae(planned.stage, recipe, configs);
+    else checkTransformer(planned.stage, recipe, configs, model);
+  } catch (cause) {
+    if (!(cause instanceof ConfigError)) throw cause;
+    throw new ConfigError(`${file}: ${planned.where}: ${cause.message}`, { cause });
+  }
+}
+
+async function checkVae(stage: VaeStageRecipe, { data }: Recipe, { vae }: ModelConfigs): Promise<void> {
+  const clip = clipSizeOf(stage, data);
+  const shown = { ...clip, ...shownSize(stage.crop, clip) };
+  if (shown.width > clip.width || shown.height > clip.height)
+    throw new ConfigError(
+      `crop is ${stage.crop} pixels, and clips have only ${showPixels(clip)}; take a smaller one`,
+    );
+  if (!comesBack([shown.frames, vae.inChannels, shown.height, shown.width], vae))
+    throw new ConfigError(`clips must be ${clipRule(vae)}, got ${sizeKey(shown)} pixels`);
+  if (stage.discriminator !== undefined) checkContest(stage);
+  if (stage.lpips !== undefined) await readLpips(stage.lpips);
+}
+
+function checkContest({ train, batch }: VaeStageRecipe): void {
+  if (train !== "all") throw new ConfigError(`a discriminator needs train: all, got ${train}`);
+  if (batch > 1)
+    throw new ConfigError(
+      `a discriminator judges one clip at a time, got a batch of ${batch}; set batch to 1 and accumulate to the ` +
+        "clips of a step",
+    );
+}
+
+function checkTransformer(
+  stage: TransformerStageRecipe,
+  recipe: Recipe,
+  configs: ModelConfigs,
+  model: string,
+): void {
+  checkImages(stage, recipe, configs, model);
+  const { lora } = recipe.transformer;
+  if (lora !== undefined && loraShapes(transformerParams(configs.transformer), lora).size === 0)
+    throw new ConfigError(
+      `transformer.lora.layers names ${lora.layers.join(", ")}, and ${model} has none of these layers`,
+    );
+  checkSizes(stage, recipe, configs);
+}
+
+function checkImages(
+  { pack }: TransformerStageRecipe,
+  { transformer: { image, lora } }: Recipe,
+  { transformer }: ModelConfigs,
+  model: string,
+): void {
+  const takes = takesImage(transformer);
+  if (image !== undefined && !takes)
+    throw new ConfigError(
+      `${model} is no image-to-video model, and ${lora === undefined ? "training" : "a LoRA"} cannot make it one; ` +
+        "leave transformer.image out, or start from a checkpoint that takes an image",
+    );
+  if (takes && pack !== undefined)
+    throw new ConfigError("it packs clips, and packed rows have no images; leave pack out");
+}
+
+/** Every size that clips are cut to must divide into latents and tokens, have positions, and fit into a row. */
+function checkSizes(stage: TransformerStageRecipe, recipe: Recipe, { vae, transformer }: ModelConfigs): void {
+  const { largest, latentSize, placement } = stageShape(recipe, stage, { vae, transformer });
+  const tokens = tokensOfClip(transformer, latentSize);
+  for (const size of sizesOf(stage, largest)) {
+    const latents = latentSize(size);
+    if (!Object.values(latents).every(Number.isInteger))
+      throw new ConfigError(
+        `clips of ${sizeKey(size)} pixels do not divide into latents; frames must be ` +
+          `${2 ** vae.temporalLevels}k + 1, and sides multiples of ${2 ** (vae.channels.length - 1)}`,
+      );
+    stagePositions(
+      transformer,
+      paddedSize(latents, transformer.patchT),
+      transformer.maxTextLength,
+      placement,
+    );
+    if (stage.pack !== undefined && tokens(size) > stage.pack.capacity)
+      throw new ConfigError(
+        `pack.capacity is ${stage.pack.capacity}, and a clip of ${sizeKey(size)} pixels has ${tokens(size)} tokens ` +
+          "with its text; raise the capacity, or leave that size out",
+      );
+  }
+}
