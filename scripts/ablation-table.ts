@@ -69,9 +69,9 @@ export function meanOf(list: readonly number[]): Mean {
   return { mean, error: Math.sqrt(squares / (list.length - 1) / list.length) };
 }
 
-/** Means of the stretches of a run; the last one may be longer than the others. */
+/** A list cut into stretches of two or more, of about one length. */
 export function stretchesOf<T>(list: readonly T[]): T[][] {
-  const count = Math.min(STRETCHES, list.length);
+  const count = Math.min(STRETCHES, Math.ceil(list.length / 3));
   const border = (i: number) => Math.floor((i * list.length) / count);
   return Array.from({ length: count }, (_, i) => list.slice(border(i), border(i + 1)));
 }

@@ -176,10 +176,7 @@ async function makeClips(
   const latents = values.latents ? await readLatents(values.latents) : undefined;
   const clips = clipsOf({ ...requestOf(values), prompt: prompts, seed: seeds, latents, signal });
   const left = clips.slice(folder?.done ?? 0);
-  const reading = readPrompts(pipeline, left);
-  let read = await reading.next();
-  while (!read.done) read = await reading.next();
-  const statesOf = read.value;
+  const statesOf = await readPrompts(pipeline, left);
   for (const [i, request] of left.entries()) {
     const clip = clips.length - left.length + i;
     const saved = await folder?.state();

@@ -1,5 +1,4 @@
 /** @file Several clips in one call: all prompts are read at once, then one clip follows the other. */
-
 import { isGuided } from "../diffusion/guidance.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { PipelineEvent } from "./events.ts";
@@ -39,17 +38,17 @@ export async function* generateBatch(
   make: MakeClip = textToVideo,
 ): AsyncGenerator<BatchEvent> {
   const clips = clipsOf(options);
-  const texts = yield* readPrompts(pipeline, clips);
+  const texts = await readPrompts(pipeline, clips);
   for (const [clip, request] of clips.entries())
     for await (const event of make(pipeline, { ...request, promptStates: texts?.(request) }))
       yield { ...event, clip, clips: clips.length };
 }
 
 /** Hidden states of everything that any of the clips says; null for one clip, which reads its own. */
-export async function* readPrompts(
+export async function readPrompts(
   pipeline: Pipeline,
   clips: readonly GenerateOptions[],
-): AsyncGenerator<never, ((clip: GenerateOptions) => Prompts) | null> {
+): Promise<((clip: GenerateOptions) => Prompts) | null> {
   if (clips.length < 2 || clips[0].steps === 0) return null;
   const texts = [...new Set(clips.flatMap(textsOf))];
   const encoding = encodeTexts(pipeline, clips[0], texts);

@@ -74,10 +74,7 @@ async function statesOf(
   pipeline: Pipeline,
   options: Omit<ChainVideoOptions, "clips">,
 ): Promise<Prompts | undefined> {
-  const reading = readPrompts(pipeline, [options, options]);
-  let next = await reading.next();
-  while (!next.done) next = await reading.next();
-  return next.value?.(options);
+  return (await readPrompts(pipeline, [options, options]))?.(options);
 }
 
 /** The picture that the next clip begins with. */
