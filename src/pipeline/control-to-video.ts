@@ -1,12 +1,11 @@
 /** @file Control to video: a clip of edges, depths or poses says what moves where (CogVideoX-Fun Control). */
 import type { ClipSource } from "../media/pictures.ts";
-import { latentSize } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceVideo } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
 import { encodeStage, generate, noiseOrGiven } from "./generate.ts";
 import type { GenerateOptions } from "./generate-options.ts";
-import { type Mode, requireKind } from "./mode.ts";
+import { type Mode, requireKind, sizeOfPixels, sizesOf } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 /** What to make along a control video. */
@@ -41,13 +40,9 @@ export function controlMode(
   { pixels, event }: SourceClip,
 ): Mode {
   const { vae, transformer } = pipeline.checkpoint;
-  const [frames, , height, width] = pixels.shape;
-  const size = { width, height, frames };
   return {
     name: NAME,
-    size,
-    latents: latentSize(transformer.config, size),
-    padding: 0,
+    ...sizesOf(transformer.config, sizeOfPixels(pixels)),
     sources: [event],
     recipe: { fit: event.fit },
     start: async ({ shape, rng }) => {

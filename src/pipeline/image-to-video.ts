@@ -4,13 +4,13 @@ import { sizeOf } from "../graph/shape.ts";
 import type { PictureSource } from "../media/pictures.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import { type ClipSize, clipSize, latentSize, paddingFrames } from "./clip-size.ts";
+import { type ClipSize, clipSize } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceImage } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
 import { encodeStage, generate, noiseOrGiven } from "./generate.ts";
 import type { GenerateOptions } from "./generate-options.ts";
-import { type Mode, requireKind } from "./mode.ts";
+import { type Mode, requireKind, sizesOf } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 /**
@@ -60,9 +60,7 @@ export function imageMode(
   const factor = factorOf(scaling, vae.config);
   return {
     name: NAME,
-    size,
-    latents: latentSize(transformer.config, size),
-    padding: paddingFrames(transformer.config, size),
+    ...sizesOf(transformer.config, size),
     sources: [event],
     recipe: { imageScaling: scaling, fit: event.fit },
     start: async ({ shape, rng }) => {
@@ -74,7 +72,7 @@ export function imageMode(
 }
 
 /** The scaling of image latents that a checkpoint was trained with, as its configuration says. */
-export function trainedScaling({ invertScale }: VaeConfig): ImageScaling {
+function trainedScaling({ invertScale }: VaeConfig): ImageScaling {
   return invertScale ? "inverted" : "scaled";
 }
 

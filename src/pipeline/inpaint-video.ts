@@ -6,13 +6,13 @@ import type { PictureSource } from "../media/pictures.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { joinChannels } from "./clip-layout.ts";
-import { type ClipSize, inpaintSize, latentFrames, latentSize, paddingFrames } from "./clip-size.ts";
+import { type ClipSize, inpaintSize, latentFrames, paddingFrames } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceImage } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
 import { encodeStage, generate, noiseOrGiven } from "./generate.ts";
 import type { GenerateOptions } from "./generate-options.ts";
-import { type Mode, requireKind } from "./mode.ts";
+import { type Mode, requireKind, sizesOf } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 /** What to make between two pictures; either may be missing, and without both the prompt alone decides. */
@@ -66,9 +66,7 @@ export function inpaintMode(
   const sources = [ends.start, ends.end].flatMap((end) => (end === null ? [] : [end.event]));
   return {
     name: NAME,
-    size,
-    latents: latentSize(transformer.config, size),
-    padding: paddingFrames(transformer.config, size),
+    ...sizesOf(transformer.config, size),
     sources,
     recipe: { imageNoise, fit: sources[0]?.fit ?? null, pictures: sources.map(({ what }) => what) },
     start: async ({ shape, rng }) => {

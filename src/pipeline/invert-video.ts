@@ -7,7 +7,6 @@ import { sizeOf } from "../graph/shape.ts";
 import type { ClipSource } from "../media/pictures.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { counted, requireCache } from "./caches/run-cache.ts";
-import { latentSize } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceVideo } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
@@ -24,7 +23,7 @@ import {
 } from "./generate.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
 import { requireLongVideo } from "./long-video/long-video.ts";
-import { requireKind } from "./mode.ts";
+import { requireKind, sizeOfPixels, sizesOf } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { startOf } from "./recipe.ts";
 
@@ -61,10 +60,9 @@ export async function* invertVideo(
   const video = await sourceVideo("video", options.video, config, options);
   const { steps = defaults.steps, cache } = options;
   await requireCache(cache, checkpoint, { steps, isGuidedPair: false });
-  const [numFrames, , height, width] = video.pixels.shape;
-  const size = { width, height, frames: numFrames };
+  const { size, latents, padding } = sizesOf(config, sizeOfPixels(video.pixels));
   requireLongVideo(config, options.longVideo, { strength: 1 });
-  requirePlaces(pipeline, { latents: latentSize(config, size) }, options);
+  requirePlaces(pipeline, { latents }, options);
   yield startOf(checkpoint, options, { name: NAME, size, recipe: { fit: video.event.fit } });
   yield video.event;
   const { prompt, negativePrompt = defaults.negativePrompt } = options;
@@ -72,7 +70,7 @@ export async function* invertVideo(
   const [empty, negative, positive] = texts;
   const remaking = invertAndRemake(pipeline, options, video, { empty, negative, positive });
   const { result, evaluations } = yield* counted(remaking);
-  yield* finish(pipeline, options, result, { started, padding: 0, evaluations });
+  yield* finish(pipeline, options, result, { started, padding, evaluations });
 }
 
 /** Both passes over a video at the clip's size, with the hidden states of "" and of the two prompts. */

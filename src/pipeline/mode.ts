@@ -2,11 +2,11 @@
 import type { TorchRng } from "../diffusion/noise.ts";
 import type { SamplingPlan } from "../diffusion/sampler.ts";
 import { ConfigError } from "../errors.ts";
-import { takesImage } from "../models/transformer/config.ts";
+import { type TransformerConfig, takesImage } from "../models/transformer/config.ts";
 import type { LatentSize } from "../models/transformer/grid.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import type { ClipSize } from "./clip-size.ts";
+import { type ClipSize, latentSize, paddingFrames } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import type { Recipe } from "./recipe.ts";
 
@@ -40,6 +40,19 @@ export type Start = {
   /** What the model sees behind the latents on the channel axis in every step, `[1, F, C', h, w]`. */
   readonly condition?: HostTensor;
 };
+
+/** The part of a mode that follows from the size of its clip. */
+export function sizesOf(
+  config: TransformerConfig,
+  size: ClipSize,
+): Pick<Mode, "size" | "latents" | "padding"> {
+  return { size, latents: latentSize(config, size), padding: paddingFrames(config, size) };
+}
+
+/** The size of a clip from outside, `[T, 3, H, W]`. */
+export function sizeOfPixels({ shape: [frames, , height, width] }: HostTensor): ClipSize {
+  return { width, height, frames };
+}
 
 /** What a transformer takes besides noisy latents. */
 export type CheckpointKind = "text" | "image" | "control" | "inpaint";

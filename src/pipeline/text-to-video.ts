@@ -2,18 +2,11 @@
 import { ConfigError } from "../errors.ts";
 import { showShape } from "../graph/shape.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import {
-  clipSize,
-  latentFrames,
-  latentSize,
-  leadingFrames,
-  paddingFrames,
-  SPATIAL_RATIO,
-} from "./clip-size.ts";
+import { clipSize, latentFrames, leadingFrames, SPATIAL_RATIO } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import { finish, generate, noiseOrGiven, requireTiling } from "./generate.ts";
 import type { GenerateOptions } from "./generate-options.ts";
-import { requireKind } from "./mode.ts";
+import { requireKind, sizesOf } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { startOf } from "./recipe.ts";
 
@@ -40,12 +33,9 @@ export async function* textToVideo(
   requireKind(checkpoint, NAME, "text");
   if (options.prompt.trim() === "")
     throw new ConfigError("the prompt is empty; describe the video in a sentence or more");
-  const size = clipSize(config, options);
   yield* generate(pipeline, options, {
     name: NAME,
-    size,
-    latents: latentSize(config, size),
-    padding: paddingFrames(config, size),
+    ...sizesOf(config, clipSize(config, options)),
     start: async ({ shape, rng }) => ({ latents: noiseOrGiven(options, shape, rng) }),
   });
 }

@@ -3,13 +3,12 @@ import { addNoise, drawNormals } from "../diffusion/noise.ts";
 import { ConfigError } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import type { ClipSource } from "../media/pictures.ts";
-import { latentSize } from "./clip-size.ts";
 import { type FitOptions, type SourceClip, sourceVideo } from "./clip-source.ts";
 import { scaledBy } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
 import { encodeStage, generate } from "./generate.ts";
 import type { GenerateOptions } from "./generate-options.ts";
-import { type Mode, requireKind } from "./mode.ts";
+import { type Mode, requireKind, sizeOfPixels, sizesOf } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 /** What to make of a video. The prompt may be empty. */
@@ -51,13 +50,9 @@ export function videoMode(
   { pixels, event }: SourceClip,
 ): Mode {
   const { vae, transformer } = pipeline.checkpoint;
-  const [frames, , height, width] = pixels.shape;
-  const size = { width, height, frames };
   return {
     name: NAME,
-    size,
-    latents: latentSize(transformer.config, size),
-    padding: 0,
+    ...sizesOf(transformer.config, sizeOfPixels(pixels)),
     strength,
     sources: [event],
     recipe: { strength, fit: event.fit },
