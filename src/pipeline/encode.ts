@@ -4,6 +4,7 @@ import { sizeOf } from "../graph/shape.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { framesFirst } from "./clip-layout.ts";
 import type { RunHooks } from "./run-hooks.ts";
 import { VideoEncoder } from "./video-encoder.ts";
 
@@ -40,28 +41,32 @@ export function scaledBy({ shape, data }: HostTensor, factor: number): HostTenso
  * `[L, F, h, w]`, while moments `[F, 2L, h, w]` and latents have frames first.
  */
 function latentsOf(parts: readonly HostTensor[], rng: TorchRng | undefined): HostTensor {
-  const frames = parts.reduce((total, { shape }) => total + shape[0], 0);
+  const { shape, mean, logVariance } = momentsOf(parts);
+  if (rng === undefined) return { dtype: "f32", shape, data: mean };
+  const [frames, channels, ...plane] = shape;
+  const drawn = {
+    dtype: "f32" as const,
+    shape: [channels, frames, ...plane],
+    data: drawNormals(rng, mean.length),
+  };
+  const noise = framesFirst(drawn).data as Float32Array;
+  return { dtype: "f32", shape, data: mean.map((x, i) => x + f32(deviationOf(logVariance[i]) * noise[i])) };
+}
+
+/** Moments `[Fi, 2L, h, w]` one after the other, as means and log-variances of `shape [F, L, h, w]`. */
+function momentsOf(parts: readonly HostTensor[]) {
   const [, twice, height, width] = parts[0].shape;
-  const [channels, plane] = [twice / 2, height * width];
-  const shape = [frames, channels, height, width];
-  const noise = rng && drawNormals(rng, sizeOf(shape));
-  const out = new Float32Array(sizeOf(shape));
-  let frame = 0;
-  for (const part of parts) {
-    const data = part.data as Float32Array;
-    for (let f = 0; f < part.shape[0]; f++, frame++)
-      for (let c = 0; c < channels; c++)
-        for (let i = 0; i < plane; i++) {
-          const mean = data[(f * twice + c) * plane + i];
-          const at = (frame * channels + c) * plane + i;
-          if (noise === undefined) out[at] = mean;
-          else {
-            const deviation = deviationOf(data[(f * twice + channels + c) * plane + i]);
-            out[at] = mean + f32(deviation * noise[(c * frames + frame) * plane + i]);
-          }
-        }
-  }
-  return { dtype: "f32", shape, data: out };
+  const frames = parts.reduce((total, { shape }) => total + shape[0], 0);
+  const shape = [frames, twice / 2, height, width];
+  const [mean, logVariance] = [new Float32Array(sizeOf(shape)), new Float32Array(sizeOf(shape))];
+  const half = sizeOf(shape.slice(1));
+  let at = 0;
+  for (const { data } of parts)
+    for (let start = 0; start < data.length; start += 2 * half, at += half) {
+      mean.set((data as Float32Array).subarray(start, start + half), at);
+      logVariance.set((data as Float32Array).subarray(start + half, start + 2 * half), at);
+    }
+  return { shape, mean, logVariance };
 }
 
 /** Standard deviation from a log-variance, which the reference keeps in -30 to 20. */
