@@ -11,7 +11,7 @@ import { openWeights, type WeightSet } from "../weights/checkpoint.ts";
 import { parseJson } from "../weights/json.ts";
 
 /** The pipelines whose folders this package reads. */
-export const pipelineClasses = [
+const pipelineClasses = [
   "CogVideoXPipeline",
   "CogVideoXImageToVideoPipeline",
   "CogVideoXVideoToVideoPipeline",

@@ -1,5 +1,4 @@
 /** @file Latents to frames, chunk by chunk as they are decoded. */
-
 import { sizeOf } from "../graph/shape.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { Engine } from "../runtime/engine.ts";

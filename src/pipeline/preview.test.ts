@@ -7,7 +7,7 @@ import { hashInput } from "../../test/helpers/hash-fill.ts";
 import { recorded } from "../../test/helpers/tiny-checkpoint.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { loadPipeline } from "./pipeline.ts";
-import { fitLatentRgb, latentFrames, type PreviewEvent, withPreviews } from "./preview.ts";
+import { fitLatentRgb, framesThrough, type PreviewEvent, withPreviews } from "./preview.ts";
 import { fitPreview, previewMap } from "./preview-fit.ts";
 import { textToVideo } from "./text-to-video.ts";
 
@@ -42,7 +42,7 @@ test("finds the map that made the colours, and how much of them it explains", ()
 
 test("colours are in 0 to 1, and channels that never change do no harm", () => {
   const map = { weights: [[1], [-1], [0]], bias: [0, 0, 0], r2: 1, samples: 1 };
-  const frames = latentFrames(map, tensor([1, 1, 1, 2], Float32Array.of(0.5, 5)));
+  const frames = framesThrough(map, tensor([1, 1, 1, 2], Float32Array.of(0.5, 5)));
   expect(frames).toEqual(tensor([1, 1, 2, 3], Float32Array.of(0.75, 0.25, 0.5, 1, 0, 0.5)));
   const still = fitLatentRgb(
     tensor([1, 1, 1, 2], Float32Array.of(0, 0)),

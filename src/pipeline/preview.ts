@@ -48,7 +48,7 @@ export function fitLatentRgb(latents: HostTensor, colours: HostTensor): LatentRg
 }
 
 /** What a map makes of latents `[F, L, h, w]`: frames `[F, h, w, 3]` in [0, 1]. */
-export function latentFrames({ weights, bias }: LatentRgb, latents: HostTensor): HostTensor {
+export function framesThrough({ weights, bias }: LatentRgb, latents: HostTensor): HostTensor {
   const [frames, , height, width] = latents.shape;
   const data = new Float32Array(frames * height * width * 3);
   for (const [n, row] of placesOf(latents).entries())
@@ -61,7 +61,7 @@ export function latentFrames({ weights, bias }: LatentRgb, latents: HostTensor):
 
 /** The look through a linear map: a pixel for each place of the latents, and a frame for each of theirs. */
 export function lookThrough(map: LatentRgb): Look {
-  return { channels: map.weights[0].length, show: (clean) => latentFrames(map, clean) };
+  return { channels: map.weights[0].length, show: (clean) => framesThrough(map, clean) };
 }
 
 /** The events of a run with a preview after every step, through a map or as a look shows it. */

@@ -37,7 +37,7 @@ const UNCOLLECTED = 64 << 20;
 const HEAP_WASTE = 2;
 
 /** What a segment takes beyond its inputs, in a heap shared with others that are like it. Results are copied once. */
-export function inHeap(segment: Segment, isNarrow: (key: string) => boolean): number {
+function inHeap(segment: Segment, isNarrow: (key: string) => boolean): number {
   const { live, outputs } = segmentMemory(segment, isNarrow);
   return HEAP_WASTE * live + outputs;
 }
@@ -47,7 +47,7 @@ export function inArena(segment: Segment, isNarrow: (key: string) => boolean): n
   return arenaOf(segment, isNarrow) + segmentMemory(segment, isNarrow).outputs;
 }
 
-export function inputBytes({ inputs }: Segment): number {
+function inputBytes({ inputs }: Segment): number {
   return Object.values(inputs).reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
 }
 
