@@ -1,4 +1,5 @@
 /** @file The file that shows a clip while it forms: replaced as a whole after every step. */
+import { interleavedToRgb } from "../media/frames.ts";
 import { AI_GENERATED } from "../media/provenance.ts";
 import { createVideoWriter } from "../media/write.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
@@ -30,7 +31,7 @@ export async function previewOf(
 }
 
 /** A video that is written anew for every look at a run. */
-export class PreviewFile {
+class PreviewFile {
   readonly file: string;
   private readonly enlarged: number;
   private fps = 2;
@@ -47,29 +48,28 @@ export class PreviewFile {
   }
 
   /** Writes frames `[F, h, w, 3]` in [0, 1]. */
-  async show({ shape: [frames, h, w], data }: HostTensor): Promise<void> {
-    const { enlarged } = this;
-    const [width, height] = [w * enlarged, h * enlarged];
-    const writer = await createVideoWriter(this.file, {
-      width,
-      height,
-      fps: this.fps,
-      digitalSourceType: AI_GENERATED,
-    });
+  async show({ shape: [frames, height, width], data }: HostTensor): Promise<void> {
+    const { enlarged, fps } = this;
+    const size = { width: width * enlarged, height: height * enlarged };
+    const writer = await createVideoWriter(this.file, { ...size, fps, digitalSourceType: AI_GENERATED });
+    const rgb = interleavedToRgb(data as Float32Array, { frames, height, width });
+    const frame = 3 * height * width;
     try {
-      for (let t = 0; t < frames; t++) {
-        const rgb = new Uint8Array(width * height * 3);
-        for (let i = 0; i < rgb.length; i++) {
-          const [y, x, c] = [Math.floor(i / (3 * width)), Math.floor(i / 3) % width, i % 3];
-          const place = (t * h + Math.floor(y / enlarged)) * w + Math.floor(x / enlarged);
-          rgb[i] = Math.round(255 * (data as Float32Array)[3 * place + c]);
-        }
-        await writer.write(rgb);
-      }
+      for (let start = 0; start < rgb.length; start += frame)
+        await writer.write(enlargedFrame(rgb.subarray(start, start + frame), width, enlarged));
       await writer.finish();
     } catch (error) {
       await writer.abort();
       throw error;
     }
   }
+}
+
+/** A frame `[h, w, 3]` with a square of `times` by `times` pixels for each of its own. */
+function enlargedFrame(rgb: Uint8Array, width: number, times: number): Uint8Array {
+  const line = 3 * width * times;
+  return new Uint8Array(rgb.length * times ** 2).map((_, i) => {
+    const [row, column] = [Math.floor(i / line / times), Math.floor((i % line) / (3 * times))];
+    return rgb[3 * (row * width + column) + (i % 3)];
+  });
 }
