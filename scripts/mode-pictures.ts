@@ -9,8 +9,9 @@
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { askedJob } from "../src/cli/asked-job.ts";
 import { generate } from "../src/cli/commands/generate.ts";
-import { askedJob, outputsOf, runJob } from "../src/cli/generate-job.ts";
+import { outputsOf, runJob } from "../src/cli/generate-job.ts";
 import { generateTable } from "../src/cli/generate-table.ts";
 import { parseOptions } from "../src/cli/options.ts";
 import type { Job } from "../src/cli/run-folder.ts";

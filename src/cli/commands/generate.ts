@@ -1,6 +1,7 @@
 /** @file `cogvideox generate`: prompts become video files. */
+import { askedJob } from "../asked-job.ts";
 import { command } from "../command.ts";
-import { askedJob, runJob } from "../generate-job.ts";
+import { runJob } from "../generate-job.ts";
 import { generateTable } from "../generate-table.ts";
 
 export const generate = command({

@@ -1,0 +1,88 @@
+/** @file What a call of `cogvideox generate` asks for: prompts, seeds, and everything that can be refused at once. */
+import { randomInt } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { ConfigError } from "../errors.ts";
+import { formatOf } from "../media/formats.ts";
+import { STDOUT } from "../media/fragments.ts";
+import { enhancerOf } from "./enhance-options.ts";
+import { engineOptions, type GenerateValues, requestOf } from "./generate-table.ts";
+import { checkedMode } from "./generation-modes.ts";
+import { likeFile } from "./like-option.ts";
+import { requireUnchained } from "./long-video-options.ts";
+import { precisionOf } from "./precision-option.ts";
+import type { Job } from "./run-folder.ts";
+
+/** The job of a call, with what a clip to be like adds to it; refused at once where no checkpoint could do it. @throws ConfigError */
+export async function askedJob(given: GenerateValues, positionals: readonly string[]): Promise<Job> {
+  const { like } = given;
+  const { values, prompts } = like
+    ? await likeFile(like, given, positionals)
+    : { values: given, prompts: positionals };
+  const job = await jobOf(values, prompts);
+  checkJob(job);
+  return job;
+}
+
+/** Prompts and seeds of a call, with a random seed where none is given. @throws ConfigError */
+async function jobOf(values: GenerateValues, given: readonly string[]): Promise<Job> {
+  if (values.prompts !== undefined && given.length > 0)
+    throw new ConfigError("give prompts as arguments or with --prompts, not both");
+  const word = given.length > 1 ? given.find((prompt) => !/\s/.test(prompt.trim())) : undefined;
+  if (word !== undefined)
+    throw new ConfigError(
+      `unexpected argument ${JSON.stringify(word)}; put a prompt of several words in quotes ` +
+        "(of several prompts, each makes a clip)",
+    );
+  const prompts = values.prompts === undefined ? given : await promptsIn(values.prompts);
+  const seeds = parseSeeds(values.seed) ?? [randomInt(2 ** 32)];
+  return { values, prompts: prompts.length > 0 ? prompts : [""], seeds };
+}
+
+async function promptsIn(file: string): Promise<string[]> {
+  const text = await readFile(file, "utf8").catch((cause) => {
+    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}`, { cause });
+  });
+  const lines = text.split(/\r?\n/).map((line) => line.trim());
+  const prompts = lines.filter((line) => line !== "");
+  if (prompts.length > 0) return prompts;
+  throw new ConfigError(`${file} holds no prompt; write one a line`);
+}
+
+function parseSeeds(text: string | undefined): number[] | undefined {
+  if (text === undefined) return undefined;
+  const seeds = text.split(",").map((each) => (/^\s*-?\d+\s*$/.test(each) ? Number(each) : Number.NaN));
+  if (seeds.every(Number.isSafeInteger)) return seeds;
+  throw new ConfigError(`--seed must be a whole number, or several with commas between, got "${text}"`);
+}
+
+/** Refuses at once what no checkpoint could do. @throws ConfigError */
+function checkJob({ values, prompts, seeds }: Job): void {
+  engineOptions(values);
+  precisionOf(values);
+  checkedMode(values, values);
+  requestOf(values);
+  requireUnchained(values);
+  enhancerOf(values);
+  requireOutput(values, prompts.length * seeds.length);
+  if (values.preview !== undefined) formatOf(values.preview);
+  else if (values["preview-decoder"] !== undefined)
+    throw new ConfigError("--preview-decoder needs --preview");
+  const { "checkpoint-dir": folder, "checkpoint-every": every } = values;
+  if (folder === undefined && every !== undefined)
+    throw new ConfigError("--checkpoint-every needs --checkpoint-dir");
+  if (every !== undefined && every < 1)
+    throw new ConfigError(`--checkpoint-every must be at least 1, got ${every}`);
+  if (folder !== undefined && (values.invert !== undefined || values.steps === 0))
+    throw new ConfigError("--checkpoint-dir does not work with --invert and --steps 0");
+  if (prompts.length * seeds.length > 1 && values.latents !== undefined && new Set(seeds).size > 1)
+    throw new ConfigError("--latents takes the place of the noise from the seed; give one seed");
+}
+
+function requireOutput({ output, fragmented }: GenerateValues, clips: number): void {
+  if (output === STDOUT && clips > 1)
+    throw new ConfigError(`there are ${clips} clips, and standard output (-o -) takes one; name a file`);
+  if (output === undefined || output === STDOUT) return;
+  const format = formatOf(output);
+  if (fragmented && format !== "mp4")
+    throw new ConfigError(`--fragmented works with .mp4 alone, got --output ${output}`);
+}
