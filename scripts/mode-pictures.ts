@@ -2,13 +2,14 @@
  * @file Draws docs/images/modes/*.png: runs the commands above each picture in docs/*.md, and shows a row of frames of
  * every clip that they make.
  *
- *     npx tsx scripts/mode-pictures.ts [DIR] [NAME...]
+ *     npx tsx scripts/mode-pictures.ts [--model DIR] [NAME...]
  *
- * DIR is the checkpoint (models/nano); names choose among the pictures.
+ * DIR is the checkpoint, those that come along unless given; names choose among the pictures.
  */
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 import { askedJob } from "../src/cli/asked-job.ts";
 import { generate } from "../src/cli/commands/generate.ts";
 import { outputsOf, runJob } from "../src/cli/generate-job.ts";
@@ -35,8 +36,11 @@ const quiet = {
   fail() {},
 };
 
-const [folder = join(root, "models/nano"), ...names] = process.argv.slice(2);
-const model = resolve(folder);
+const { values: given, positionals: names } = parseArgs({
+  allowPositionals: true,
+  options: { model: { type: "string" } },
+});
+const model = given.model === undefined ? undefined : resolve(given.model);
 const pictures = docPictures().filter(({ name }) => names.length === 0 || names.includes(name));
 for (const picture of pictures) {
   const started = performance.now();
@@ -48,6 +52,7 @@ for (const picture of pictures) {
 /** Runs the commands of a picture in a folder of their own, so that they do without those of others. */
 async function drawn({ name, calls }: DocPicture): Promise<string> {
   const work = mkdtempSync(join(tmpdir(), "cogvideox-picture-"));
+  symlinkSync(join(root, "models"), join(work, "models"));
   process.chdir(work);
   try {
     const clips: Clip[] = [];
