@@ -46,11 +46,11 @@ export async function killAtRandom<P extends string>(killing: Killing<P>): Promi
       await mkdir(cwd);
       const begun = performance.now();
       const wanted = Math.min(kills - done, 1 + Math.floor(MOST_KILLS_OF_A_RUN * drawUniform(rng)));
-      const found = await killedRun(killing, cwd, wanted, () => unkilledMs * drawUniform(rng));
+      const { found, lastMs } = await killedRun(killing, cwd, wanted, () => unkilledMs * drawUniform(rng));
       for (const place of found) landed[place]++;
       done += found.length;
-      // The machine may have become faster, so that all moments come too late.
-      if (found.length === 0) unkilledMs = performance.now() - begun;
+      // The machine may have become faster, so that all moments come too late, or slower, so that they come too early.
+      unkilledMs = found.length === 0 ? performance.now() - begun : Math.max(unkilledMs, lastMs);
       const faults = await killing.differences(whole, cwd);
       identical &&= faults.length === 0;
       const [where, what] = [found.join(", ") || "never", faults.join(", ") || "the same bytes"];
@@ -66,16 +66,21 @@ export async function killAtRandom<P extends string>(killing: Killing<P>): Promi
   }
 }
 
-/** A run that is killed up to so many times, going on each time, and then left to end; where the kills landed. */
+/**
+ * A run that is killed up to so many times, going on each time, and then left to end: where the kills landed, and how
+ * long its last call took.
+ */
 async function killedRun<P extends string>(
   { next, placeIn }: Killing<P>,
   cwd: string,
   wanted: number,
   momentMs: () => number,
-): Promise<P[]> {
+): Promise<{ readonly found: readonly P[]; readonly lastMs: number }> {
   const found: P[] = [];
   for (;;) {
-    if (await endsBefore(next(cwd), cwd, found.length < wanted ? momentMs() : undefined)) return found;
+    const begun = performance.now();
+    const hasEnded = await endsBefore(next(cwd), cwd, found.length < wanted ? momentMs() : undefined);
+    if (hasEnded) return { found, lastMs: performance.now() - begun };
     found.push(placeIn(cwd));
   }
 }

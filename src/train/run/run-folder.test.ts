@@ -121,9 +121,14 @@ describe("a run's folder", () => {
     const leftover = ".step-00000005.123e4567-e89b-42d3-a456-426614174000.part";
     await mkdir(join(folder, "checkpoints", leftover));
     await writeFile(join(folder, ".123e4567-e89b-42d3-a456-426614174000.part"), "half");
+    const model = join(folder, "model", "vae");
+    await mkdir(model, { recursive: true });
+    await writeFile(join(model, ".123e4567-e89b-42d3-a456-426614174000.safetensors.part"), "half");
+    await writeFile(join(model, "config.json"), "{}");
     expect((await inRun(again, (run) => run.latest()))?.step).toBe(4);
     expect(await readdir(join(folder, "checkpoints"))).toEqual(["step-00000004"]);
     expect((await readdir(folder)).filter((name) => name.startsWith("."))).toEqual([]);
+    expect(await readdir(model)).toEqual(["config.json"]);
   });
 
   test("leaves nothing of a save that fails", async () => {

@@ -41,10 +41,10 @@ export function isTemporary(name: string): boolean {
   return /^\.(.+\.)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(safetensors\.)?part$/.test(name);
 }
 
-/** Removes what writers that were stopped have left in a folder; nobody may be writing there. */
+/** Removes what writers that were stopped have left in a folder, at any depth; nobody may be writing there. */
 export async function removeLeftovers(folder: string): Promise<void> {
-  for (const name of await readdir(folder))
-    if (isTemporary(name)) await rm(join(folder, name), { recursive: true, force: true });
+  for (const { parentPath, name } of await readdir(folder, { recursive: true, withFileTypes: true }))
+    if (isTemporary(name)) await rm(join(parentPath, name), { recursive: true, force: true });
 }
 
 /** Makes the names in a folder durable, where the system lets folders be synced. */
