@@ -17,6 +17,7 @@ import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
 import { report, stored, worst } from "../helpers/recorded-case.ts";
 import { toyTransformer } from "../helpers/toy-transformer.ts";
+import { toyVae } from "../helpers/toy-vae.ts";
 
 type Golden = { shape: number[]; data?: number[]; first?: number[]; last?: number[]; absmean?: number };
 
@@ -26,14 +27,6 @@ const golden = { ...goldens("transformer"), ...goldens("vae"), ...goldens("t5") 
 
 const rotary = { ...toyTransformer, use_rotary_positional_embeddings: true };
 const temporal = { ...rotary, patch_size_t: 2 };
-const vae = {
-  block_out_channels: [8, 8, 16, 16],
-  latent_channels: 4,
-  layers_per_block: 1,
-  norm_num_groups: 2,
-  sample_height: 32,
-  sample_width: 48,
-};
 
 const floats = (shape: number[], key: number, scale = 4): TensorData => ({
   dtype: "F32",
@@ -71,7 +64,7 @@ describe("transformer", () => {
 });
 
 describe("VAE", () => {
-  const folder = () => checkpointOf("vae", vae, vaeShapes(parseVaeConfig(vae, "config.json")));
+  const folder = () => checkpointOf("vae", toyVae, vaeShapes(parseVaeConfig(toyVae, "config.json")));
 
   test.each([1, 8, 9, 17])("V_enc_T%i", async (frames) => {
     const sample = floats([1, 3, frames, 16, 24], 1002, 2);
@@ -104,7 +97,7 @@ test("T5_enc", async () => {
 });
 
 describe("inputs that do not fit are refused in a sentence:", () => {
-  const folder = () => checkpointOf("vae", vae, vaeShapes(parseVaeConfig(vae, "config.json")));
+  const folder = () => checkpointOf("vae", toyVae, vaeShapes(parseVaeConfig(toyVae, "config.json")));
   test.each<[string, string, TensorData, RegExp]>([
     [
       "vae-encode",

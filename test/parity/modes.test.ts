@@ -21,6 +21,7 @@ import type { HostTensor } from "../../src/runtime/protocol.ts";
 import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
 import { toyTransformer } from "../helpers/toy-transformer.ts";
+import { toyVae } from "../helpers/toy-vae.ts";
 
 const golden = JSON.parse(readFileSync("test/fixtures/golden/modes.json", "utf8"));
 
@@ -36,15 +37,7 @@ const ddim = {
   timestep_spacing: "trailing",
   snr_shift_scale: 1.0,
 };
-const vae = {
-  block_out_channels: [8, 8, 16, 16],
-  latent_channels: 4,
-  layers_per_block: 1,
-  norm_num_groups: 2,
-  sample_height: 32,
-  sample_width: 48,
-  scaling_factor: 1.15258426,
-};
+const vae = { ...toyVae, scaling_factor: 1.15258426 };
 
 let engine: Engine;
 beforeAll(() => {

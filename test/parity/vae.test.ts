@@ -10,17 +10,10 @@ import type { HostTensor } from "../../src/runtime/protocol.ts";
 import type { WeightSet } from "../../src/weights/checkpoint.ts";
 import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
+import { toyVae } from "../helpers/toy-vae.ts";
 
 const golden = JSON.parse(readFileSync("test/fixtures/golden/vae.json", "utf8"));
-const json = {
-  block_out_channels: [8, 8, 16, 16],
-  latent_channels: 4,
-  layers_per_block: 1,
-  norm_num_groups: 2,
-  sample_height: 32,
-  sample_width: 48,
-};
-const config = parseVaeConfig(json, "config.json");
+const config = parseVaeConfig(toyVae, "config.json");
 const tiling = { tileHeight: 48, tileWidth: 48, overlapHeight: 1 / 6, overlapWidth: 1 / 6 };
 
 let engine: Engine;

@@ -56,17 +56,8 @@ test.each([
 });
 
 test("repeats the first frame of an odd clip for temporal patches", async () => {
-  const odd = hashed([1, 3, 4, 6, 8], 1);
   const config = parseTransformerConfig({ ...rotary, patch_size_t: 2 }, "config.json");
-  const feeds = {
-    odd,
-    even: f32([1, 4, 4, 6, 8], [...numbers(odd).slice(0, 192), ...numbers(odd)]),
-    noise: hashed([1, 4, 4, 6, 8], 2),
-    signal: f32([1], [0.6]),
-    sigma: f32([1], [0.8]),
-    timestep: hashed([1, 32], 3),
-    text: hashed([1, 5, 12], 4),
-  };
+  const feeds = oddClip();
   const { odd: short, even, ...x } = inputsOf(feeds) as Record<keyof typeof feeds, Tensor>;
   const p = new Scope();
   const { loss } = diffusionLoss(p, { ...x, latents: short }, config);
@@ -77,17 +68,7 @@ test("repeats the first frame of an odd clip for temporal patches", async () => 
 
 test("takes an image of as many frames as the longer clip has, so that it is not repeated", async () => {
   const config = parseTransformerConfig({ ...rotary, patch_size_t: 2, in_channels: 8 }, "config.json");
-  const odd = hashed([1, 3, 4, 6, 8], 1);
-  const feeds = {
-    odd,
-    even: f32([1, 4, 4, 6, 8], [...numbers(odd).slice(0, 192), ...numbers(odd)]),
-    noise: hashed([1, 4, 4, 6, 8], 2),
-    signal: f32([1], [0.6]),
-    sigma: f32([1], [0.8]),
-    timestep: hashed([1, 32], 3),
-    text: hashed([1, 5, 12], 4),
-    first: hashed([1, 1, 4, 6, 8], 5),
-  };
+  const feeds = { ...oddClip(), first: hashed([1, 1, 4, 6, 8], 5) };
   const { odd: short, even, first, ...x } = inputsOf(feeds) as Record<keyof typeof feeds, Tensor>;
   const p = new Scope();
   const imageOf = (frames: number) => pad(first, [0, 0, 0, 0, 0], [0, frames - 1, 0, 0, 0]);
@@ -280,6 +261,20 @@ function rates() {
 function ratesOf(): [number[], number[]] {
   const { signal, sigma } = rates();
   return [signal, sigma];
+}
+
+/** Three latent frames, the same with the first of them twice, and what else a loss of one clip is fed. */
+function oddClip() {
+  const odd = hashed([1, 3, 4, 6, 8], 1);
+  return {
+    odd,
+    even: f32([1, 4, 4, 6, 8], [...numbers(odd).slice(0, 192), ...numbers(odd)]),
+    noise: hashed([1, 4, 4, 6, 8], 2),
+    signal: f32([1], [0.6]),
+    sigma: f32([1], [0.8]),
+    timestep: hashed([1, 32], 3),
+    text: hashed([1, 5, 12], 4),
+  };
 }
 
 function mean(values: readonly number[]): number {
