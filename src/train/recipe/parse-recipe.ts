@@ -57,7 +57,7 @@ function checkWhole({ model, data, vae, transformer, latents, validate }: Recipe
       `${source}: neither vae.stages nor transformer.stages has a stage; there is nothing to train`,
     );
   for (const [i, stage] of transformer.stages.entries())
-    checkStage(stage, { data, transformer }, `${source}: transformer.stages[${i}]`);
+    checkTransformerStage(stage, { data, transformer }, `${source}: transformer.stages[${i}]`);
   for (const [i, stage] of vae.stages.entries()) checkVaeStage(stage, data, `${source}: vae.stages[${i}]`);
   checkValidation(validate, data, source);
   if (data.kind === "shapes" && (latents.clips ?? 0) > data.clips)
@@ -93,7 +93,7 @@ function checkVaeStage(
 }
 
 /** Sizes are bounded by what they are cut from. */
-function checkStage(
+function checkTransformerStage(
   { pack, ...stage }: TransformerStageRecipe,
   { data, transformer }: Pick<Recipe, "data" | "transformer">,
   where: string,
