@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cogvideox } from "../../../test/helpers/command-line.ts";
+import { probeVideo, readVideo } from "../../media/read.ts";
 
 describe("data", () => {
   let parent: string;
@@ -38,7 +39,22 @@ describe("data", () => {
     expect(JSON.parse(stdout)).toMatchObject({ event: "reading", file: clips[1], camera: "still" });
   });
 
+  test("edges writes a video of the same size, length and rate, which is black but for lines", async () => {
+    const [clip, edges] = [join(folder, "videos", "000000.mp4"), join(parent, "edges.mp4")];
+    const drawn = await cogvideox(["data", "edges", clip, "-o", edges]);
+    expect(drawn).toMatchObject({ status: 0, stdout: `${edges}\n` });
+    const { width, height, fps, frames } = await probeVideo(edges);
+    expect({ width, height, fps, frames }).toEqual({ width: 64, height: 64, fps: 8, frames: 9 });
+    const { rgb } = (await readVideo(edges).next()).value!;
+    const share = (wanted: (value: number) => boolean) => rgb.filter(wanted).length / rgb.length;
+    expect(share((value) => value > 100)).toBeGreaterThan(0.01);
+    expect(share((value) => value < 20)).toBeGreaterThan(0.7);
+  });
+
   test.each([
+    [["data", "edges"], "edges takes one FILE, got 0"],
+    [["data", "edges", "a.mp4"], "--output is missing: the video of edges"],
+    [["data", "edges", "a.mp4", "-o", "b.mp4", "--seed", "1"], "--seed belongs to make-shapes"],
     [["data", "make-cats"], 'not "make-cats"'],
     [["data", "make-shapes", "--clips", "3"], "--output is missing"],
     [["data", "make-shapes", "-o", "x"], "--clips is missing"],

@@ -1,9 +1,11 @@
-/** @file `cogvideox data`: makes the shapes data set, and reads what clips show. */
+/** @file `cogvideox data`: makes the shapes data set, reads what clips show, and draws their edges. */
+import { edgesOf } from "../../data/clips/edges.ts";
 import { type ShapesSettings, writeShapes } from "../../data/shapes/dataset.ts";
 import { type Reading, readClip } from "../../data/shapes/reader/read.ts";
 import type { Split } from "../../data/shapes/scene.ts";
 import { ConfigError } from "../../errors.ts";
-import { readVideo } from "../../media/read.ts";
+import { probeVideo, readVideo } from "../../media/read.ts";
+import { createVideoWriter, type VideoWriter } from "../../media/write.ts";
 import type { Command, Context } from "../command.ts";
 import { type OptionTable, type OptionValues, parseOptions } from "../options.ts";
 import { duration, type Terminal } from "../terminal.ts";
@@ -12,8 +14,8 @@ const options = {
   output: {
     kind: "text",
     short: "o",
-    value: "DIR",
-    about: "make-shapes: the folder, new or to be continued",
+    value: "PATH",
+    about: "make-shapes: the folder, new or to be continued; edges: the video to write",
   },
   clips: { kind: "integer", about: "make-shapes: how many clips" },
   seed: { kind: "integer", about: "make-shapes: other clips for every seed (0)" },
@@ -30,17 +32,20 @@ const options = {
 
 export const data: Command = {
   name: "data",
-  about: "Make clips of moving shapes with captions (make-shapes), or say what such clips show (read)",
-  positionals: ["make-shapes|read", "[FILE...]"],
+  about:
+    "Make clips of moving shapes with captions (make-shapes), say what such clips show (read), or draw a video's " +
+    "edges as a control video (edges)",
+  positionals: ["make-shapes|read|edges", "[FILE...]"],
   options,
   run: async (args, context) => {
     // As many files as there are arguments at most.
-    const names = ["make-shapes|read", ...args.map(() => "[FILE]")];
+    const names = ["make-shapes|read|edges", ...args.map(() => "[FILE]")];
     const { values, positionals } = parseOptions(args, options, names);
     const [action, ...files] = positionals;
     if (action === "make-shapes") await makeShapes(values, files, context);
     else if (action === "read") await readFiles(values, files, context);
-    else throw new ConfigError(`data can make-shapes and read, not ${JSON.stringify(action)}`);
+    else if (action === "edges") await drawEdges(values, files, context);
+    else throw new ConfigError(`data can make-shapes, read and edges, not ${JSON.stringify(action)}`);
   },
 };
 
@@ -87,6 +92,36 @@ function clipProgress(clips: number, terminal: Terminal): (done: number, kept: b
     terminal.say(line);
     terminal.emit({ event: "progress", done, clips });
   };
+}
+
+/** White edges on black, frame by frame; sizes and rate are the video's own, eight a second for a folder of frames. */
+async function drawEdges(
+  { output, fps, ...others }: Values,
+  files: readonly string[],
+  { terminal, signal }: Context,
+): Promise<void> {
+  const given = Object.entries(others).find(([, value]) => value !== undefined);
+  if (given !== undefined)
+    throw new ConfigError(`--${given[0]} belongs to make-shapes; edges takes --output, --fps`);
+  if (files.length !== 1) throw new ConfigError(`edges takes one FILE, got ${files.length}`);
+  if (output === undefined) throw new ConfigError("--output is missing: the video of edges");
+  const [file] = files;
+  const rate = fps ?? (await probeVideo(file)).fps;
+  let writer: VideoWriter | null = null;
+  let frames = 0;
+  try {
+    for await (const { rgb, width, height } of readVideo(file)) {
+      signal.throwIfAborted();
+      writer ??= await createVideoWriter(output, { width, height, fps: rate });
+      await writer.write(edgesOf(rgb, { width, height }));
+      terminal.progress(`frame ${++frames}`);
+    }
+    await writer?.finish();
+  } finally {
+    await writer?.abort();
+  }
+  terminal.print(output);
+  terminal.emit({ event: "done", file: output, frames });
 }
 
 async function readFiles(values: Values, files: readonly string[], context: Context): Promise<void> {

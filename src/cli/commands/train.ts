@@ -4,11 +4,15 @@ import { basename, extname, join } from "node:path";
 import { ConfigError } from "../../errors.ts";
 import { signedToRgb } from "../../media/frames.ts";
 import { createVideoWriter } from "../../media/write.ts";
+import { controlToVideo } from "../../pipeline/control-to-video.ts";
+import type { PipelineEvent } from "../../pipeline/events.ts";
 import { imageToVideo } from "../../pipeline/image-to-video.ts";
-import { loadPipeline } from "../../pipeline/pipeline.ts";
+import { inpaintVideo } from "../../pipeline/inpaint-video.ts";
+import { loadPipeline, type Pipeline } from "../../pipeline/pipeline.ts";
 import { saveVideo } from "../../pipeline/save-video.ts";
-import { textToVideo } from "../../pipeline/text-to-video.ts";
+import { type TextToVideoOptions, textToVideo } from "../../pipeline/text-to-video.ts";
 import { type RecipeEvent, runRecipe, type Showing } from "../../train/recipe/run-recipe.ts";
+import type { Sample } from "../../train/recipe/samples.ts";
 import { stepLine } from "../../train/run/progress.ts";
 import type { Command, Context } from "../command.ts";
 import { byteSize, count } from "../numbers.ts";
@@ -159,11 +163,10 @@ function showing({ signal }: Context): Showing {
       const pipeline = await loadPipeline(folder, { loras });
       const files: string[] = [];
       try {
-        for (const [i, { prompt, image }] of samples.entries()) {
+        for (const [i, { prompt, seen }] of samples.entries()) {
           const file = `${base}-${i + 1}.webp`;
           const options = { prompt, steps, guidance, seed, ...size, frames, signal };
-          const clip = image ? imageToVideo(pipeline, { ...options, image }) : textToVideo(pipeline, options);
-          await saveVideo(clip, file);
+          await saveVideo(sampleClip(pipeline, options, seen), file);
           files.push(file);
         }
       } finally {
@@ -172,4 +175,22 @@ function showing({ signal }: Context): Showing {
       return files;
     },
   };
+}
+
+/** A clip from its prompt and what else the model sees. */
+function sampleClip(
+  pipeline: Pipeline,
+  options: TextToVideoOptions,
+  seen: Sample["seen"],
+): AsyncGenerator<PipelineEvent> {
+  switch (seen?.kind) {
+    case undefined:
+      return textToVideo(pipeline, options);
+    case "image":
+      return imageToVideo(pipeline, { ...options, image: seen.image });
+    case "inpaint":
+      return inpaintVideo(pipeline, { ...options, startImage: seen.start, endImage: seen.end });
+    case "control":
+      return controlToVideo(pipeline, { ...options, control: seen.frames });
+  }
 }

@@ -67,6 +67,11 @@ export type TransformerConfig = {
   readonly noisyInpaint?: boolean;
 };
 
+/** Channels that a model sees beside those of the noisy latents. */
+export function conditionChannels({ inChannels, outChannels }: TransformerConfig): number {
+  return inChannels - outChannels;
+}
+
 /** Whether a model sees as many channels again beside the noisy latents: those of an image, or of a control video. */
 export function takesImage({ inChannels, outChannels }: TransformerConfig): boolean {
   return inChannels === 2 * outChannels;

@@ -6,51 +6,59 @@ import { drawUniform, rngFor } from "./random.ts";
 export type ClipSize = { readonly frames: number; readonly height: number; readonly width: number };
 
 /** What a mask covers. */
-export type MaskKind =
-  | "everything"
-  | "all but the first frames"
-  | "all but both ends"
-  | "box in all frames"
-  | "box in some frames"
-  | "boxes frame by frame"
-  | "random pixels"
-  | "ellipse in the first frame"
-  | "circle in all frames"
-  | "random frames";
+export const maskKinds = [
+  "everything",
+  "all but the first frames",
+  "all but both ends",
+  "box in all frames",
+  "box in some frames",
+  "boxes frame by frame",
+  "random pixels",
+  "ellipse in the first frame",
+  "circle in all frames",
+  "random frames",
+] as const;
+/** One of `maskKinds`. */
+export type MaskKind = (typeof maskKinds)[number];
+
+/** How often kinds are drawn beside one another; kinds that are left out never. */
+export type MaskShares = Readonly<Partial<Record<MaskKind, number>>>;
 
 /** 1 where a pixel is to be generated and 0 where it is given, `[frames, height, width]`. */
 export type Mask = ClipSize & { readonly kind: MaskKind; readonly data: Uint8Array };
 
 /** How often each kind is drawn for clips and for images, as CogVideoX-Fun trains. */
-const clipShares: readonly Share[] = [
-  { kind: "box in all frames", share: 0.05 },
-  { kind: "everything", share: 0.2 },
-  { kind: "all but the first frames", share: 0.2 },
-  { kind: "all but both ends", share: 0.2 },
-  { kind: "box in some frames", share: 0.05 },
-  { kind: "random pixels", share: 0.05 },
-  { kind: "boxes frame by frame", share: 0.05 },
-  { kind: "ellipse in the first frame", share: 0.1 },
-  { kind: "circle in all frames", share: 0.05 },
-  { kind: "random frames", share: 0.05 },
-];
+const clipShares: MaskShares = {
+  "box in all frames": 0.05,
+  everything: 0.2,
+  "all but the first frames": 0.2,
+  "all but both ends": 0.2,
+  "box in some frames": 0.05,
+  "random pixels": 0.05,
+  "boxes frame by frame": 0.05,
+  "ellipse in the first frame": 0.1,
+  "circle in all frames": 0.05,
+  "random frames": 0.05,
+};
 
-const imageShares: readonly Share[] = [
-  { kind: "box in all frames", share: 0.2 },
-  { kind: "everything", share: 0.7 },
-  { kind: "random pixels", share: 0.05 },
-  { kind: "circle in all frames", share: 0.05 },
-];
+const imageShares: MaskShares = {
+  "box in all frames": 0.2,
+  everything: 0.7,
+  "random pixels": 0.05,
+  "circle in all frames": 0.05,
+};
 
-type Share = { readonly kind: MaskKind; readonly share: number };
-
-/** The mask of a sample of a step; images are clips of one frame. `sample` counts over all ranks. */
+/**
+ * The mask of a sample of a step; images are clips of one frame. `sample` counts over all ranks.
+ * @param shares of clips' masks
+ */
 export function drawMask(
   { seed, step, sample }: { readonly seed: number; readonly step: number; readonly sample: number },
   size: ClipSize,
+  shares: MaskShares = clipShares,
 ): Mask {
   const rng = rngFor(seed, "mask", step, sample);
-  return maskOf(drawKind(size.frames === 1 ? imageShares : clipShares, rng), size, rng);
+  return maskOf(drawKind(size.frames === 1 ? imageShares : shares, rng), size, rng);
 }
 
 /**
@@ -65,13 +73,15 @@ export function dropsCondition(
   return kind === "everything" && drawUniform(rngFor(seed, "mask dropout", step, sample)) < 0.9;
 }
 
-function drawKind(shares: readonly Share[], rng: TorchRng): MaskKind {
-  let left = drawUniform(rng) * shares.reduce((sum, { share }) => sum + share, 0);
-  for (const { kind, share } of shares) {
+function drawKind(shares: MaskShares, rng: TorchRng): MaskKind {
+  // Record keys lose their type in `Object.entries`.
+  const known = Object.entries(shares) as [MaskKind, number][];
+  let left = drawUniform(rng) * known.reduce((sum, [, share]) => sum + share, 0);
+  for (const [kind, share] of known) {
     if (left < share) return kind;
     left -= share;
   }
-  return shares[0].kind;
+  return known[0][0];
 }
 
 /** A pixel of a clip: is it to be generated? */

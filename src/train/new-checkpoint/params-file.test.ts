@@ -1,7 +1,8 @@
 /** @file Parameters on their way to disk and back. */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WeightsError } from "../../errors.ts";
 import { type Params, readParams, writeParams } from "./params-file.ts";
@@ -44,9 +45,24 @@ describe("writeParams", () => {
     expect(await readParams(folder, "transformer")).toEqual(other);
   });
 
-  test("refuses a folder of shards, which would be read instead", async () => {
+  test("takes the place of shards", async () => {
+    const sharded = fileURLToPath(
+      new URL("../../../test/fixtures/checkpoints/t2v-rope/transformer", import.meta.url),
+    );
+    cpSync(sharded, join(folder, "transformer"), { recursive: true });
+    expect((await readParams(folder, "transformer")).size).toBeGreaterThan(2);
+    await writeParams(folder, "transformer", params, "f32");
+    expect(readdirSync(join(folder, "transformer")).toSorted()).toEqual([
+      "config.json",
+      "diffusion_pytorch_model.safetensors",
+    ]);
+    expect(await readParams(folder, "transformer")).toEqual(params);
+  });
+
+  test("leaves shards alone that an index does not explain", async () => {
     const index = join(folder, "transformer", "diffusion_pytorch_model.safetensors.index.json");
     writeFileSync(index, "{}");
     await expect(writeParams(folder, "transformer", params, "f32")).rejects.toThrow(WeightsError);
+    expect(readdirSync(join(folder, "transformer"))).toEqual([basename(index)]);
   });
 });

@@ -1,6 +1,6 @@
 /** @file The parameters of one part of a checkpoint as float32 in memory: read from its folder, written to it. */
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { WeightsError } from "../../errors.ts";
 import type { Shape } from "../../graph/shape.ts";
 import { floatsToBf16, floatsToF16 } from "../../weights/cast.ts";
 import { openWeights } from "../../weights/checkpoint.ts";
@@ -44,9 +44,9 @@ export async function readParams(folder: string, component: ComponentName): Prom
 }
 
 /**
- * Writes a part of the checkpoint in `folder` as one file, which takes its place only when it is complete. The
- * part's folder must exist.
- * @throws WeightsError when the folder holds shards, which would go first, and when the system refuses
+ * Writes a part of the checkpoint in `folder` as one file, which takes the place of what was there, shards too, only when
+ * it is complete. The part's folder must exist.
+ * @throws WeightsError when shards there are broken, and when the system refuses
  */
 export async function writeParams(
   folder: string,
@@ -56,8 +56,12 @@ export async function writeParams(
 ): Promise<void> {
   const file = join(folder, component, fileNames[component]);
   const index = `${file}.index.json`;
-  if (await exists(index))
-    throw new WeightsError(`cannot write ${file}: ${index} points to shards; write to a folder of its own`);
+  const shards = (await exists(index))
+    ? [...(await openWeights(join(folder, component))).realPaths.keys()]
+    : [];
   const tensors = [...params].map(([key, param]) => [key, encoders[dtype](param)] as const);
   await writeSafetensors(file, Object.fromEntries(tensors), { format: "pt" });
+  // As long as there is an index, its shards are what counts.
+  await rm(index, { force: true });
+  for (const shard of shards) if (shard !== file) await rm(shard, { force: true });
 }

@@ -34,9 +34,9 @@ export function shapesClips(
   data: Extract<DataRecipe, { kind: "shapes" }>,
   split: Exclude<Split, "all"> = "train",
 ): ClipSource {
-  const { seed, frames, fps, twoObjects, camera, patterned, grid, sizes, motions } = data;
+  const { seed, frames, fps, twoObjects, camera, patterned, grid, sizes, tones, motions } = data;
   const draw = { twoObjects, camera, patterned, grid, motions };
-  const at = sceneList({ seed, split, sizes, ...draw });
+  const at = sceneList({ seed, split, sizes, tones, ...draw });
   // Left out where it is "train", so that caches of old runs are met.
   const facts = { seed, ...draw, split: split === "train" ? undefined : split };
   const rendered = (index: number, size: PixelSize, frames: number) =>

@@ -1,5 +1,6 @@
 /** @file Clips of a data set in a folder, as a list to train on. */
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { inspectClip, planClip, readClip } from "../../data/clips/clip.ts";
 import { readClipFolder, requireWhole } from "../../data/clips/folder.ts";
 import type { ClipSource as Video } from "../../data/clips/source.ts";
@@ -8,6 +9,7 @@ import { rgbToSigned } from "../../media/frames.ts";
 import { digestOfFacts } from "../cache/key.ts";
 import type { PixelSize } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
+import { exists } from "./model-folder.ts";
 import type { DataRecipe } from "./schema.ts";
 
 type FolderRecipe = Extract<DataRecipe, { kind: "folder" }>;
@@ -19,10 +21,35 @@ type FolderRecipe = Extract<DataRecipe, { kind: "folder" }>;
  * @throws ConfigError where there is none, rows of it are broken, or videos are too short
  */
 export async function folderClips(data: FolderRecipe, seed: number): Promise<ClipSource> {
-  const { path, frames, fps, window, short } = data;
+  return takenFrom(await videosIn(data), data, seed);
+}
+
+/**
+ * The control videos of a data set: under the names of its own videos in another folder, and taken like these.
+ * @throws ConfigError where some are missing or too short
+ */
+export async function controlVideos(data: FolderRecipe, folder: string, seed: number): Promise<ClipSource> {
+  const videos = (await videosIn(data)).map((video) => ({
+    ...video,
+    file: join(folder, video.id.replace(/#\d+$/, "")),
+  }));
+  const missing: string[] = [];
+  for (const { file } of videos) if (!(await exists(file))) missing.push(file);
+  if (missing.length > 0)
+    throw new ConfigError(
+      `${missing.length} of the ${videos.length} videos in ${data.path} have no control video: there is no ${missing[0]}`,
+    );
+  return takenFrom(videos, { ...data, path: folder }, seed);
+}
+
+async function videosIn({ path }: FolderRecipe): Promise<readonly Video[]> {
   const list = await readClipFolder(path);
   requireWhole(list, path);
-  const { clips } = list;
+  return list.clips;
+}
+
+async function takenFrom(clips: readonly Video[], data: FolderRecipe, seed: number): Promise<ClipSource> {
+  const { frames, fps, window, short } = data;
   if (short === "refuse") await requireLong(clips, data);
   const read = async (index: number, size: PixelSize, wanted: number) => {
     // A random window begins where there is room for all of the clip; the others begin with the video.

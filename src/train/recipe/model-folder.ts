@@ -39,20 +39,29 @@ export async function makeModelFolder(folder: string, { model, data, transformer
   } else if (model.new !== undefined)
     await createCheckpoint(folder, specOf(model.new, data), { seed: model.new.seed });
   if (model.vaeFrom !== undefined) await takeVae(model.vaeFrom, folder);
-  if (transformer.image !== undefined) await takeImages(folder);
+  await growChannels(folder, transformer);
 }
 
-/** Gives a text-to-video model the channels of an image, which it does not look at before it is trained. */
-async function takeImages(folder: string): Promise<void> {
+/**
+ * Gives a text-to-video model the channels of an image, of a mask and what it leaves, or of a control video, which it does
+ * not look at before it is trained. Inpainting is told by its number of channels; no pipeline of diffusers has it.
+ */
+async function growChannels(
+  folder: string,
+  { image, inpaint, control }: Pick<Recipe["transformer"], "image" | "inpaint" | "control">,
+): Promise<void> {
   const { inChannels, outChannels } = (await readConfigs(folder)).transformer;
-  if (inChannels !== outChannels) return;
+  const isGrowing = image !== undefined || inpaint !== undefined || control !== undefined;
+  if (!isGrowing || inChannels !== outChannels) return;
+  const channels = inpaint === undefined ? 2 * outChannels : 2 * outChannels + 1;
   const key = "patch_embed.proj.weight";
   const params = new Map(await readPart(folder, "transformer"));
-  params.set(key, expandInputChannels(params.get(key)!, inChannels, 2 * inChannels));
-  await editConfig(folder, "transformer", { in_channels: 2 * inChannels });
+  params.set(key, expandInputChannels(params.get(key)!, inChannels, channels));
+  const noise = inpaint?.noise ? { add_noise_in_inpaint_model: true } : {};
+  await editConfig(folder, "transformer", { in_channels: channels, ...noise });
   await writeParams(folder, "transformer", params, "f32");
-  const index = join(folder, "model_index.json");
-  await editJson(index, { _class_name: "CogVideoXImageToVideoPipeline" });
+  const pipeline = image ? "CogVideoXImageToVideoPipeline" : control ? "CogVideoXFunControlPipeline" : null;
+  if (pipeline !== null) await editJson(join(folder, "model_index.json"), { _class_name: pipeline });
 }
 
 /** @throws ConfigError when the transformer that was made for one VAE cannot take the latents of the other */
@@ -101,7 +110,16 @@ export async function readConfigs(folder: string) {
     textEncoder: await read("text_encoder/config.json", parseT5Config),
     vae: await read("vae/config.json", parseVaeConfig),
     schedule: noiseSchedule(scheduler),
+    pipelineClass: await pipelineClassOf(folder),
   };
+}
+
+/** What `model_index.json` calls the pipeline, which is all that tells a control model from an image-to-video model. */
+async function pipelineClassOf(folder: string): Promise<string> {
+  const file = join(folder, "model_index.json");
+  if (!(await exists(file))) return "";
+  const { _class_name: name } = (await readJson(file)) as { readonly _class_name?: unknown };
+  return typeof name === "string" ? name : "";
 }
 
 /** The tokenizer of a checkpoint folder that has a `spiece.model`. */
@@ -153,10 +171,7 @@ async function editJson(file: string, change: Readonly<Record<string, unknown>>)
   await writeWhole(file, `${JSON.stringify({ ...json, ...change }, null, 2)}\n`);
 }
 
-/**
- * Replaces the trained values of a part; those that were not trained stay as they are.
- * @throws WeightsError for a part in several files
- */
+/** Replaces the trained values of a part; those that were not trained stay as they are. */
 export async function replaceWeights(folder: string, part: ComponentName, trained: Params): Promise<void> {
   const all = new Map(await readPart(folder, part));
   for (const [key, param] of trained) if (all.has(key)) all.set(key, param);

@@ -50,6 +50,7 @@ function checkWhole({ model, data, vae, transformer, latents, validate }: Recipe
     throw new ConfigError(
       `${source}: transformer.variant is ${transformer.variant}, and a LoRA is for models as they are; leave one of them out`,
     );
+  checkConditions({ data, transformer, validate }, source);
   if (model.vaeFrom !== undefined && model.new === undefined)
     throw new ConfigError(`${source}: model.vaeFrom goes with model.new; a checkpoint has its own VAE`);
   if (vae.stages.length + transformer.stages.length === 0)
@@ -62,6 +63,26 @@ function checkWhole({ model, data, vae, transformer, latents, validate }: Recipe
   checkValidation(validate, data, source);
   if (data.kind === "shapes" && (latents.clips ?? 0) > data.clips)
     throw new ConfigError(`${source}: latents.clips is ${latents.clips}, and data.clips only ${data.clips}`);
+}
+
+function checkConditions(
+  { data, transformer, validate }: Pick<Recipe, "data" | "transformer" | "validate">,
+  source: string,
+): void {
+  const given = (["image", "inpaint", "control"] as const).filter((kind) => transformer[kind] !== undefined);
+  if (given.length > 1)
+    throw new ConfigError(
+      `${source}: transformer has ${given.join(" and ")}, and a model sees one of them beside the text; leave the other out`,
+    );
+  if (transformer.control?.kind !== "folder") return;
+  if (data.kind !== "folder")
+    throw new ConfigError(
+      `${source}: transformer.control names a folder, and shapes have none; take kind: edges`,
+    );
+  if (validate.every !== null)
+    throw new ConfigError(
+      `${source}: validate measures with control videos of kind edges only; leave validate out, or take edges`,
+    );
 }
 
 function checkValidation(

@@ -1,8 +1,9 @@
 /** @file What a training recipe can say: every field with its default. One recipe is one run. */
 import { z } from "zod";
 import { windowPolicies } from "../../data/clips/sampling.ts";
-import { motions, sizeNames } from "../../data/shapes/vocabulary.ts";
+import { motions, sizeNames, toneNames } from "../../data/shapes/vocabulary.ts";
 import { conditionScales } from "../diffusion/image-conditioning.ts";
+import { maskKinds } from "../diffusion/mask-bank.ts";
 import { defaultAdamW } from "../optimiser/adamw.ts";
 import { defaultVaeWeights } from "../vae/loss.ts";
 import { type ClipSize, pixelSizeOf } from "./clip-size.ts";
@@ -69,6 +70,8 @@ const shapesSchema = z.strictObject({
   grid: count.optional(),
   /** Sizes of objects; scenes with others are left out. */
   sizes: z.array(z.enum(sizeNames)).min(1).optional(),
+  /** Tones of the background, likewise. */
+  tones: z.array(z.enum(toneNames)).min(1).optional(),
   /** How often motions are drawn beside one another; 1 unless named. */
   motions: z.partialRecord(z.enum(motions), count).optional(),
   captions: z.enum(["short", "long", "mixed"]).default("mixed"),
@@ -231,6 +234,20 @@ const imageSchema = z.strictObject({
   scale: z.enum(conditionScales).optional(),
 });
 
+const inpaintSchema = z.strictObject({
+  /** How often kinds of masks are drawn beside one another, others never; as CogVideoX-Fun trains unless given. */
+  masks: z.partialRecord(z.enum(maskKinds), z.number().positive()).optional(),
+  /** Whether a model that grows its channels here gets a little noise on what is known, in training and afterwards. */
+  noise: z.boolean().default(true),
+});
+
+const controlSchema = z.discriminatedUnion("kind", [
+  /** Edges of the clips themselves. */
+  z.strictObject({ kind: z.literal("edges") }),
+  /** Videos of the names that the data's own have, in a folder of theirs. */
+  z.strictObject({ kind: z.literal("folder"), path }),
+]);
+
 const loraSchema = z.strictObject({
   rank: count.default(16),
   /** Corrections are multiplied by alpha / rank. */
@@ -245,6 +262,10 @@ const transformerSchema = z.strictObject({
   trainTextEncoder: z.boolean().default(true),
   /** Image to video: the first frame is given. A text-to-video model grows the channels that take it. */
   image: imageSchema.optional(),
+  /** Inpainting: a mask says what of the clip is known. A text-to-video model grows the channels that take it. */
+  inpaint: inpaintSchema.optional(),
+  /** Control: another video says what is where. A text-to-video model grows the channels that take it. */
+  control: controlSchema.optional(),
   /** Share of the samples that see an empty prompt instead of their caption. */
   textDropout: share.default(0.1),
   /** How timesteps are drawn: spread evenly over the draws of a step, or each for itself. */
@@ -309,6 +330,9 @@ export type TransformerStageRecipe = Recipe["transformer"]["stages"][number];
 export type PackRecipe = z.infer<typeof packSchema>;
 /** Image to video with everything left to its default. */
 export const defaultImage = imageSchema.parse({});
+/** Inpainting with everything left to its default. */
+export const defaultInpaint = inpaintSchema.parse({});
+export type ControlRecipe = z.infer<typeof controlSchema>;
 export type LoraRecipe = z.infer<typeof loraSchema>;
 export type EnginesRecipe = Recipe["vae"]["engines"];
 export type NewModelRecipe = z.infer<typeof newModelSchema>;

@@ -1,12 +1,12 @@
 /** @file What can be told of a stage before anything is trained: sizes, files, and fields that do not go together. */
 import { ConfigError } from "../../errors.ts";
-import { takesImage } from "../../models/transformer/config.ts";
 import { stagePositions } from "../diffusion/stage-positions.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { transformerParams } from "../new-checkpoint/declared-params.ts";
 import { clipRule, comesBack } from "../vae/loss.ts";
 import { readLpips } from "../vae/lpips-file.ts";
 import { clipSizeOf, shownSize, showPixels, sizeKey } from "./clip-size.ts";
+import { type ConditionKind, conditionKind } from "./conditioning.ts";
 import { loraShapes } from "./lora.ts";
 import { type ModelConfigs, readConfigs } from "./model-folder.ts";
 import type { Recipe, TransformerStageRecipe, VaeStageRecipe } from "./schema.ts";
@@ -70,7 +70,7 @@ function checkTransformer(
   configs: ModelConfigs,
   model: string,
 ): void {
-  checkImages(stage, recipe, configs, model);
+  checkConditions(stage, recipe, configs, model);
   const { lora } = recipe.transformer;
   if (lora !== undefined && loraShapes(transformerParams(configs.transformer), lora).size === 0)
     throw new ConfigError(
@@ -79,19 +79,32 @@ function checkTransformer(
   checkSizes(stage, recipe, configs);
 }
 
-function checkImages(
+const seen: Readonly<Record<ConditionKind, string>> = {
+  image: "image-to-video",
+  inpaint: "inpainting",
+  control: "control",
+};
+
+function checkConditions(
   { pack }: TransformerStageRecipe,
-  { transformer: { image, lora } }: Recipe,
-  { transformer }: ModelConfigs,
+  { transformer: recipe }: Recipe,
+  { transformer, pipelineClass }: ModelConfigs,
   model: string,
 ): void {
-  const takes = takesImage(transformer);
-  if (image !== undefined && !takes)
+  const kind = conditionKind(transformer, recipe);
+  for (const wanted of ["image", "inpaint", "control"] as const)
+    if (recipe[wanted] !== undefined && kind !== wanted) {
+      const how = recipe.lora !== undefined && kind === null ? "a LoRA" : "training";
+      throw new ConfigError(
+        `${model} is no ${seen[wanted]} model, and ${how} cannot make it one; ` +
+          `leave transformer.${wanted} out, or start from another checkpoint`,
+      );
+    }
+  if (kind === "image" && /Control/.test(pipelineClass))
     throw new ConfigError(
-      `${model} is no image-to-video model, and ${lora === undefined ? "training" : "a LoRA"} cannot make it one; ` +
-        "leave transformer.image out, or start from a checkpoint that takes an image",
+      `${model} is a control model (${pipelineClass}); say in transformer.control what its control videos are`,
     );
-  if (takes && pack !== undefined)
+  if (kind !== null && pack !== undefined)
     throw new ConfigError("it packs clips, and packed rows have no images; leave pack out");
 }
 

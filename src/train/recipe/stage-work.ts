@@ -1,7 +1,6 @@
 /** @file What a run does around the steps of a stage: open it, write its weights to the model, show the model's work. */
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { takesImage } from "../../models/transformer/config.ts";
 import { Engine } from "../../runtime/engine.ts";
 import { measurePeak } from "../../runtime/rates.ts";
 import { type Cache, openCache } from "../cache/cache.ts";
@@ -9,14 +8,14 @@ import type { Engines, TrainingTensors } from "../learner.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import { type ClipSize, clipSizeOf, sizeKey } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
+import { type ConditioningSetting, conditionerOf } from "./conditioning.ts";
 import { contestOf } from "./contest.ts";
-import { type FirstFrameSetting, firstFrames } from "./first-frames.ts";
 import { encodeSet, type LatentSet, type LatentSetting, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
-import { editConfig, type ModelConfigs, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
+import { editConfig, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
 import type { ShownModel } from "./samples.ts";
-import { defaultImage, type EnginesRecipe, type Recipe } from "./schema.ts";
-import { type StageShape, stageShape } from "./stage-shape.ts";
+import type { EnginesRecipe, Recipe } from "./schema.ts";
+import { stageShape } from "./stage-shape.ts";
 import type { PlannedStage } from "./stages.ts";
 import { sizesOf } from "./step-plan.ts";
 import { textStates } from "./text-states.ts";
@@ -109,15 +108,21 @@ async function openTransformer(
   const cache = await openCache(place.cache);
   const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
   const sets = new Map<string, LatentSet>();
-  for (const size of sizesOf(stage, shape.largest))
+  const sizes = sizesOf(stage, shape.largest);
+  for (const size of sizes)
     sets.set(sizeKey(size), await encodeClips(place, cache, engines, { size, count }));
   const encoded = { config: configs.textEncoder, length: configs.transformer.maxTextLength };
   const texts = recipe.transformer.trainTextEncoder
     ? null
     : await textStates(place.model, encoded, cache, engines[0]);
-  const firstFrame = imagesFor(recipe, shape, configs, place);
-  const images = firstFrame && firstFrames(firstFrame, engines[0]);
-  const heldOut = await heldOutFor(recipe, shape, firstFrame, place, cache, engines);
+  const conditioning: ConditioningSetting = {
+    ...{ recipe, configs, folder: place.model, sizes, largest: shape.largest, engines },
+    encode: (clips, size) =>
+      encodeClips({ ...place, clips }, cache, engines, { size, count: Math.min(count, clips.count) }),
+  };
+  const looking = { clips: place.clips, seed: recipe.seed, isTraining: true };
+  const conditioner = await conditionerOf(conditioning, looking);
+  const heldOut = await heldOutFor(conditioning, place);
   const setting = {
     ...shape,
     stage,
@@ -132,7 +137,7 @@ async function openTransformer(
     latents: (size: ClipSize) => sets.get(sizeKey(size))!,
     clips: place.clips,
     texts,
-    images,
+    conditioner,
     heldOut,
     seed: recipe.seed,
     stepsBefore,
@@ -142,40 +147,25 @@ async function openTransformer(
   const trainee = await transformerStage(setting, start);
   const close = async () => {
     await texts?.close();
-    await images?.close();
-    await heldOut?.images?.close();
+    await conditioner?.close();
+    await heldOut?.conditioner?.close();
     await closeAll(trainee, engines);
   };
   return { trainee, close };
 }
 
-/** What first frames are made of for a model that takes them, null for any other. */
-function imagesFor(
-  { transformer: { image = defaultImage }, seed }: Recipe,
-  { largest }: StageShape,
-  { transformer, vae }: ModelConfigs,
-  { model, clips }: Place,
-): FirstFrameSetting | null {
-  if (!takesImage(transformer)) return null;
-  return { config: vae, folder: model, clips, size: largest, seed, ...image };
-}
-
-/** The clips that a stage measures losses on, encoded at the size of its largest; their images are never dropped. */
+/** The clips that a stage measures losses on, encoded at the size of its largest. */
 async function heldOutFor(
-  { validate }: Recipe,
-  { largest }: StageShape,
-  firstFrame: FirstFrameSetting | null,
-  place: Place,
-  cache: Cache,
-  engines: Engines,
+  conditioning: ConditioningSetting,
+  { heldOut: clips }: Place,
 ): Promise<HeldOut | null> {
-  const { heldOut: clips } = place;
   if (clips === null) return null;
-  const wanted = { size: largest, count: clips.count };
-  const latents = await encodeClips({ ...place, clips }, cache, engines, wanted);
-  const { timesteps, seed } = validate;
-  const images = firstFrame && firstFrames({ ...firstFrame, clips, seed, dropout: 0 }, engines[0]);
-  return { clips, latents, images, timesteps, seed };
+  const { recipe, largest: size, encode } = conditioning;
+  const { timesteps, seed } = recipe.validate;
+  const latents = await encode(clips, size);
+  const looking = { clips, seed, isTraining: false };
+  const conditioner = await conditionerOf({ ...conditioning, sizes: [size] }, looking);
+  return { clips, latents, size, conditioner, timesteps, seed };
 }
 
 async function encodeClips(

@@ -48,8 +48,8 @@ export type DrawnSample = PlannedSample & {
   readonly latents: Float32Array;
   /** Token ids `[T]`, or text states `[T, D]`. */
   readonly text: Int32Array | Float32Array;
-  /** Conditioning latents, for image-to-video models. */
-  readonly image?: Float32Array;
+  /** Conditioning latents, for models that see more than the text. */
+  readonly condition?: Float32Array;
 };
 
 /** A sample with its noise, for losses that depend on nothing else. */
@@ -119,7 +119,7 @@ export async function fixedBatches(setting: StageGraphSetting): Promise<FixedBat
     const feeds = textToVideoFeeds(built, schedule, {
       latents: all.map(({ latents }) => latents),
       text: all.map(({ text }) => text),
-      images: imagesOf(all),
+      conditions: conditionsOf(all),
       timesteps: all.map(({ timestep }) => timestep),
       noise: all.map(({ noise }) => noise),
     });
@@ -173,7 +173,7 @@ function bucketBatch(
   const feeds = textToVideoFeeds(graph, schedule, {
     latents: samples.map(({ latents }) => latents),
     text: samples.map(({ text }) => text),
-    images: imagesOf(samples),
+    conditions: conditionsOf(samples),
     timesteps: samples.map(({ timestep }) => timestep),
     weights: Float32Array.from(samples, ({ timestep }) => timestepWeight(stage, schedule, timestep)),
     noise: { seed, step, part },
@@ -181,10 +181,10 @@ function bucketBatch(
   return { graph: graph.graph, feeds };
 }
 
-/** Those of all samples, or nothing: a model takes images with all of them or with none. */
-function imagesOf(samples: readonly Pick<DrawnSample, "image">[]): Float32Array[] | undefined {
-  const images = samples.flatMap(({ image }) => image ?? []);
-  return images.length === 0 ? undefined : images;
+/** Those of all samples, or nothing: a model takes conditions with all of them or with none. */
+function conditionsOf(samples: readonly Pick<DrawnSample, "condition">[]): Float32Array[] | undefined {
+  const conditions = samples.flatMap(({ condition }) => condition ?? []);
+  return conditions.length === 0 ? undefined : conditions;
 }
 
 function rowBatch(

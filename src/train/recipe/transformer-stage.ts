@@ -12,7 +12,7 @@ import { learningRate } from "../optimiser/learning-rate.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import type { ClipSize } from "./clip-size.ts";
 import { type ClipSource, clipOrder } from "./clips.ts";
-import type { FirstFrames } from "./first-frames.ts";
+import type { Conditioner } from "./conditioning.ts";
 import type { LatentSet } from "./latent-set.ts";
 import { initialLora } from "./lora.ts";
 import { readPart } from "./model-folder.ts";
@@ -52,8 +52,8 @@ export type TransformerStageSetting = Omit<StageGraphSetting, "stage" | "recipe"
   readonly clips: ClipSource;
   /** Where the text encoder stays as it is. */
   readonly texts: TextStates | null;
-  /** For image-to-video models. */
-  readonly images: FirstFrames | null;
+  /** For models that see more than the text. */
+  readonly conditioner: Conditioner | null;
   /** What losses are measured on, beside training. */
   readonly heldOut: HeldOut | null;
   /** Steps and clips of the stages before, so that no two stages draw the same. */
@@ -157,14 +157,15 @@ function loader(setting: TransformerStageSetting) {
       };
     };
     const drawn = (samples: readonly PlannedSample[]) => Promise.all(samples.map(sample));
-    const withImages = async (samples: readonly PlannedSample[], images: FirstFrames) => {
-      const places = samples.map((planned) => ({ place: planned.place, index: indexOf(planned) }));
+    const conditioned = async (samples: readonly PlannedSample[], conditioner: Conditioner) => {
+      const places = samples.map((planned) => ({ ...planned, index: indexOf(planned) }));
       const { frames } = paddedSize(setting.latentSize(samples[0].size), setting.config.patchT);
-      const conditions = await images.latents(global, places, frames);
-      return (await drawn(samples)).map((one, i) => ({ ...one, image: conditions[i] }));
+      const conditions = await conditioner.latents(global, places, frames);
+      return (await drawn(samples)).map((one, i) => ({ ...one, condition: conditions[i] }));
     };
+    const { conditioner } = setting;
     return Promise.all(
-      plan.map((samples) => (setting.images === null ? drawn(samples) : withImages(samples, setting.images))),
+      plan.map((samples) => (conditioner === null ? drawn(samples) : conditioned(samples, conditioner))),
     );
   };
 }

@@ -5,8 +5,9 @@ import { CancelledError } from "../../errors.ts";
 import { latentsFrom } from "../cache/moments.ts";
 import { rngFor } from "../diffusion/random.ts";
 import type { Learner, MicroBatch } from "../learner.ts";
+import type { ClipSize } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
-import type { FirstFrames } from "./first-frames.ts";
+import type { Conditioner } from "./conditioning.ts";
 import type { LatentSet } from "./latent-set.ts";
 import type { Validated } from "./trainee.ts";
 import type { FixedBatches, FixedSample } from "./transformer-graphs.ts";
@@ -16,8 +17,9 @@ export type HeldOut = {
   readonly clips: ClipSource;
   /** All of them at the size of the stage's largest clips. */
   readonly latents: LatentSet;
-  /** For image-to-video models. */
-  readonly images: FirstFrames | null;
+  readonly size: ClipSize;
+  /** For models that see more than the text. */
+  readonly conditioner: Conditioner | null;
   /** Timesteps that every clip is measured at. */
   readonly timesteps: number;
   /** Of noise and posteriors. */
@@ -83,18 +85,18 @@ async function* batchesOf(
 
 /** One clip at every timestep, each with noise of its own. */
 async function samplesOf(
-  { clips, latents, images, seed }: HeldOut,
+  { clips, latents, size, conditioner, seed }: HeldOut,
   { batches, scalingFactor, textOf }: ValidationInputs,
   timesteps: readonly number[],
   index: number,
 ): Promise<FixedSample[]> {
   const posterior = rngFor(seed, "posterior of a held-out clip", index);
   const [frames, ...frame] = batches.noise;
-  const conditions = await images?.latents(0, [{ place: index, index }], frames);
+  const conditions = await conditioner?.latents(0, [{ place: index, index, size }], frames);
   const clip = {
     latents: latentsFrom(await latents.moments(index), posterior, scalingFactor),
     text: await textOf(clips.caption(index)),
-    image: conditions?.[0],
+    condition: conditions?.[0],
   };
   const values = frame.reduce((product, size) => product * size, frames);
   return timesteps.map((timestep) => {

@@ -1,4 +1,4 @@
-/** @file The model as something to train, from text or from text and image: its loss over a batch, and what a batch feeds. */
+/** @file The model as something to train, from text and what else it sees: its loss over a batch, and what a batch feeds. */
 // B batch, F latent frames, C channels, H and W latent height and width, N video tokens, T text tokens
 import { drawNormals } from "../../diffusion/noise.ts";
 import type { NoiseSchedule } from "../../diffusion/schedule.ts";
@@ -7,7 +7,7 @@ import { type Shape, sizeOf } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
 import type { T5Config } from "../../models/t5/config.ts";
 import { t5Encode } from "../../models/t5/encoder.ts";
-import { type TransformerConfig, takesImage } from "../../models/transformer/config.ts";
+import { conditionChannels, type TransformerConfig } from "../../models/transformer/config.ts";
 import type { LatentSize } from "../../models/transformer/grid.ts";
 import type { Positions } from "../../models/transformer/positions/positions.ts";
 import { OFS, timestepFeatures } from "../../models/transformer/timestep.ts";
@@ -35,7 +35,7 @@ export type TextToVideoGraph = {
 
 /**
  * Builds the loss graph for micro-batches of one size. It takes `ids [B, T]` (with `textEncoder`) or `text [B, T, D]`,
- * for image-to-video models `image [B, F, C, H, W]` of the padded size, and reports `perSample [B]`.
+ * for models that see more than the text `image [B, F, C', H, W]` of the padded size, and reports `perSample [B]`.
  * @param placement where the stage of a training puts tokens
  */
 export function textToVideoGraph(
@@ -84,16 +84,17 @@ export function textInput(
   return t5Encode(p.at(PARTS.textEncoder), input("ids", [batch, textLength], "i32"), textEncoder);
 }
 
-/** What image-to-video models take beside the text, for noise of this shape. */
+/** What models take beside the text, for noise of this shape. */
 function imageInputs(config: TransformerConfig, noise: Shape): Pick<Conditions, "image" | "ofs"> {
   const specs = imageSpecs(config, noise);
   return Object.fromEntries(Object.entries(specs).map(([name, shape]) => [name, input(name, shape)]));
 }
 
-/** Shapes of what image-to-video models take beside the text. */
+/** Shapes of what models take beside the text. */
 export function imageSpecs(config: TransformerConfig, noise: Shape): { image?: Shape; ofs?: Shape } {
+  const channels = conditionChannels(config);
   return {
-    ...(takesImage(config) ? { image: noise } : {}),
+    ...(channels === 0 ? {} : { image: noise.with(2, channels) }),
     ...(config.ofsDim === null ? {} : { ofs: [noise[0], config.ofsDim] }),
   };
 }
@@ -123,8 +124,8 @@ export type TextToVideoBatch = {
   readonly latents: readonly Float32Array[];
   /** Token ids `[T]` of every sample, or text states `[T, D]`. */
   readonly text: readonly (Int32Array | Float32Array)[];
-  /** For image-to-video models, conditioning latents of every sample, of the shape of its noise. */
-  readonly images?: readonly Float32Array[];
+  /** Conditioning latents of every sample `[F, C', H, W]`, of as many frames as its noise. */
+  readonly conditions?: readonly Float32Array[];
   /** One timestep per sample, 0 to 999. */
   readonly timesteps: ArrayLike<number>;
   /** What every sample counts in the mean; all the same where left out. */
@@ -137,7 +138,7 @@ export type TextToVideoBatch = {
 export function textToVideoFeeds(
   { call, config, positions }: TextToVideoGraph,
   schedule: NoiseSchedule,
-  { latents, text, images, timesteps, weights, noise: given }: TextToVideoBatch,
+  { latents, text, conditions, timesteps, weights, noise: given }: TextToVideoBatch,
 ): Record<string, HostTensor> {
   const { latents: shape, noise } = mixtureShapes(config, call);
   return {
@@ -146,7 +147,7 @@ export function textToVideoFeeds(
     ...rateFeeds(timesteps, schedule, config),
     weights: floats([call.batch], weights ?? new Float32Array(call.batch).fill(1)),
     ...textFeeds(text, config, call.textLength),
-    ...imageFeeds(images, config, noise),
+    ...imageFeeds(conditions, config, noise),
     ...positionFeeds(positions, config),
   };
 }
@@ -188,19 +189,20 @@ export function textFeeds(
 }
 
 function imageFeeds(
-  images: readonly Float32Array[] | undefined,
+  conditions: readonly Float32Array[] | undefined,
   config: TransformerConfig,
   noise: Shape,
 ): Record<string, HostTensor> {
   const { ofsDim } = config;
-  if (takesImage(config) !== (images !== undefined))
+  const channels = conditionChannels(config);
+  if (channels > 0 !== (conditions !== undefined))
     throw new ShapeError(
       `a model of ${config.inChannels} input and ${config.outChannels} output channels takes ` +
-        `${images === undefined ? "an image with every sample, got none" : "no images"}`,
+        `${conditions === undefined ? "conditioning latents with every sample, got none" : "no conditioning latents"}`,
     );
   const offsets = Array<number>(noise[0]).fill(OFS);
   return {
-    ...(images === undefined ? {} : { image: floats(noise, joinFloats(images)) }),
+    ...(conditions === undefined ? {} : { image: floats(noise.with(2, channels), joinFloats(conditions)) }),
     ...(ofsDim === null ? {} : { ofs: floats([noise[0], ofsDim], timestepFeatures(offsets, ofsDim)) }),
   };
 }

@@ -1,0 +1,56 @@
+/** @file What control models see of clips while they train: a control video beside each, encoded once. */
+import { edgesOf } from "../../data/clips/edges.ts";
+import { rgbToSigned, signedToRgb } from "../../media/frames.ts";
+import { latentsFrom } from "../cache/moments.ts";
+import { sizeKey } from "./clip-size.ts";
+import type { ClipSource } from "./clips.ts";
+import type { Conditioner } from "./conditioning.ts";
+import { controlVideos } from "./folder-clips.ts";
+import type { LatentSet } from "./latent-set.ts";
+import type { ControlRecipe, Recipe } from "./schema.ts";
+
+/** The control videos of clips, as clips of the same numbers. */
+export async function controlClips(
+  control: ControlRecipe,
+  clips: ClipSource,
+  { data, seed }: Pick<Recipe, "data" | "seed">,
+): Promise<ClipSource> {
+  if (control.kind === "edges") return edgeClips(clips);
+  if (data.kind !== "folder") throw new Error("the recipe has been checked: shapes have no control videos");
+  return controlVideos(data, control.path, seed);
+}
+
+/** The edges of clips. */
+export function edgeClips(clips: ClipSource): ClipSource {
+  return {
+    ...clips,
+    pixels: async (index, size) => {
+      const frames = [...signedToRgb(await clips.pixels(index, size), size)];
+      return rgbToSigned(Buffer.concat(frames.map((frame) => edgesOf(frame, size))), size);
+    },
+    taken: { ...clips.taken, control: "edges" },
+  };
+}
+
+/** Means of the posteriors, as inference takes control videos: they are not random. @param sets by `sizeKey` */
+export function controlConditions(sets: ReadonlyMap<string, LatentSet>, scalingFactor: number): Conditioner {
+  return {
+    latents: (_, samples, frames) =>
+      Promise.all(
+        samples.map(async ({ index, size }) => {
+          const moments = await sets.get(sizeKey(size))!.moments(index);
+          return withRepeated(latentsFrom(moments, null, scalingFactor), moments.shape[0], frames);
+        }),
+      ),
+    close: async () => {},
+  };
+}
+
+/** Values of `from` frames with the first of them repeated in front until there are `to`. */
+export function withRepeated(values: Float32Array, from: number, to: number): Float32Array {
+  const frame = values.length / from;
+  const all = new Float32Array(to * frame);
+  for (let i = 0; i < to - from; i++) all.set(values.subarray(0, frame), i * frame);
+  all.set(values, (to - from) * frame);
+  return all;
+}

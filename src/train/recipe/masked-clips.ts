@@ -1,0 +1,121 @@
+/** @file What inpainting models see of clips while they train: a mask and what it leaves, drawn and encoded for every step anew. */
+// F latent frames, C latent channels, h and w latent height and width
+import { drawNormals } from "../../diffusion/noise.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
+import type { Engine } from "../../runtime/engine.ts";
+import { latentsFrom } from "../cache/moments.ts";
+import { imageNoiseSigmas } from "../diffusion/image-conditioning.ts";
+import { drawMask, dropsCondition, type MaskShares } from "../diffusion/mask-bank.ts";
+import { knownLatents, maskedPixels } from "../diffusion/mask-latents.ts";
+import { rngFor } from "../diffusion/random.ts";
+import type { Engines } from "../learner.ts";
+import { type ClipEncoder, clipEncoder } from "./clip-encoder.ts";
+import { type ClipSize, sizeKey } from "./clip-size.ts";
+import { type ClipSource, framesOf } from "./clips.ts";
+import type { ConditionedSample, Conditioner } from "./conditioning.ts";
+import { withRepeated } from "./control-clips.ts";
+
+export type MaskedClipSetting = {
+  readonly config: VaeConfig;
+  /** The run's model. */
+  readonly folder: string;
+  readonly clips: ClipSource;
+  readonly seed: number;
+  /** Whether what is known has a little noise, as the model's configuration says. */
+  readonly isNoisy: boolean;
+  /** How often kinds of masks are drawn; as CogVideoX-Fun trains unless given. */
+  readonly masks?: MaskShares;
+};
+
+/**
+ * The mask `[F, 1, h, w]` before the latents of what it leaves on the channel axis, as inference has them; zeros for nine
+ * in ten samples of which nothing is left, which train as from text alone.
+ */
+export function maskedClips(setting: MaskedClipSetting, engines: Engines): Conditioner {
+  const encoders = engines.map((engine) => encodersOf(setting, engine));
+  const { clips, seed, masks, config } = setting;
+  const conditionOf = async (
+    step: number,
+    sample: ConditionedSample,
+    encode: Encode,
+  ): Promise<Float32Array> => {
+    const { place, index, size } = sample;
+    const mask = drawMask({ seed, step, sample: place }, size, masks);
+    const plane = (size.height * size.width) / spatialRatio(config) ** 2;
+    const count = latentFrames(config, size) * (config.latentChannels + 1) * plane;
+    if (dropsCondition(mask, { seed, step, sample: place })) return new Float32Array(count);
+    const pixels = maskedPixels(framesOf(await clips.pixels(index, size), size, 0, size.frames), mask);
+    const moments = await encode(size, setting.isNoisy ? withNoise(pixels, setting, step, place) : pixels);
+    const known = knownLatents(mask, 2 ** config.temporalLevels, spatialRatio(config));
+    return joined(
+      known.map((value) => value * Math.fround(config.scalingFactor)),
+      latentsFrom(moments, null, config.scalingFactor),
+      plane,
+    );
+  };
+  return {
+    latents: async (step, samples, frames) => {
+      const found: Float32Array[] = [];
+      const work = encoders.map(async ({ encode }, first) => {
+        for (let i = first; i < samples.length; i += encoders.length)
+          found[i] = await conditionOf(step, samples[i], encode);
+      });
+      await Promise.all(work);
+      return found.map((one, i) => withRepeated(one, latentFrames(config, samples[i].size), frames));
+    },
+    close: async () => {
+      for (const { close } of encoders) await close();
+    },
+  };
+}
+
+type Encode = (size: ClipSize, pixels: Float32Array) => ReturnType<ClipEncoder["encode"]>;
+
+/** An encoder for every size that comes, made when it comes. */
+function encodersOf({ config, folder }: MaskedClipSetting, engine: Engine) {
+  const made = new Map<string, ClipEncoder>();
+  const encode: Encode = (size, pixels) => {
+    const shape = [size.frames, config.inChannels, size.height, size.width];
+    const encoder = made.get(sizeKey(size)) ?? clipEncoder({ config, folder, shape, batch: 1 }, engine);
+    made.set(sizeKey(size), encoder);
+    return encoder.encode(pixels);
+  };
+  return {
+    encode,
+    close: async () => {
+      for (const encoder of made.values()) await encoder.close();
+    },
+  };
+}
+
+/** What is known is blurred by one sigma a sample; -1 stays what it is, for it may stand for what is not known. */
+function withNoise(
+  pixels: Float32Array,
+  { seed }: MaskedClipSetting,
+  step: number,
+  place: number,
+): Float32Array {
+  const [sigma] = imageNoiseSigmas({ seed, step }, place, 1);
+  const noise = drawNormals(rngFor(seed, "pixels of a masked clip", step, place), pixels.length);
+  return pixels.map((value, i) => (value === -1 ? value : value + sigma * noise[i]));
+}
+
+/** Frame by frame, the mask and the latents behind it. */
+function joined(known: Float32Array, latents: Float32Array, plane: number): Float32Array {
+  const frames = known.length / plane;
+  const width = latents.length / frames;
+  const all = new Float32Array(known.length + latents.length);
+  for (let frame = 0; frame < frames; frame++) {
+    all.set(known.subarray(frame * plane, (frame + 1) * plane), frame * (plane + width));
+    all.set(latents.subarray(frame * width, (frame + 1) * width), frame * (plane + width) + plane);
+  }
+  return all;
+}
+
+function spatialRatio({ channels }: VaeConfig): number {
+  return 2 ** (channels.length - 1);
+}
+
+function latentFrames({ temporalLevels }: VaeConfig, { frames }: ClipSize): number {
+  return (frames - 1) / 2 ** temporalLevels + 1;
+}
