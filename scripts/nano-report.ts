@@ -1,21 +1,21 @@
 /**
- * @file Scores a model on held-out shapes with the exact reader, as one line of JSON; an image-to-video model is given the
- * first frame of the scene that it is to show.
+ * @file Scores a model on held-out shapes with the exact reader, as one line of JSON. Models that see more than the prompt
+ * are given it of the scene that they are to show: its first frame, its first and last frame, or its edges.
  *
  *     npx tsx scripts/nano-report.ts [DIR] [--prompts N] [--seeds N] [--guidance X] [--scheduler dpm] [--precision int8]
  *         [--lora DIR] [--first N] [--recipe FILE] [--verbose]
  */
 import { parseArgs } from "node:util";
+import { edgesOf } from "../src/data/clips/edges.ts";
 import { captionOf } from "../src/data/shapes/caption.ts";
 import { judge, type Verdict } from "../src/data/shapes/reader/judge.ts";
 import { readClip } from "../src/data/shapes/reader/read.ts";
 import { renderScene } from "../src/data/shapes/render.ts";
 import type { Scene } from "../src/data/shapes/scene.ts";
-import type { RgbImage } from "../src/media/read.ts";
-import { takesImage } from "../src/models/transformer/config.ts";
+import { kindsOf } from "../src/pipeline/mode.ts";
 import { loadPipeline } from "../src/pipeline/pipeline.ts";
 import type { Precision } from "../src/pipeline/precision.ts";
-import { generatedClip } from "./generated-clip.ts";
+import { type ClipRequest, generatedClip } from "./generated-clip.ts";
 import { heldOutScenes, shapesOf } from "./recipe-scenes.ts";
 
 const traits = ["colour", "shape", "motion", "everything"] as const;
@@ -48,17 +48,20 @@ const pipeline = await loadPipeline(positionals[0], {
   precision: values.precision as Precision | undefined,
   loras: values.lora === undefined ? [] : [{ file: values.lora }],
 });
-const isFromImage = takesImage(pipeline.checkpoint.transformer.config);
+const [kind] = kindsOf(pipeline.checkpoint);
 const scores = { one: empty(), two: empty() };
+const grounds = new Map<string, number>();
 const start = performance.now();
 const from = Number(values.first);
 for (let index = from; index < from + Number(values.prompts); index++) {
   const scene = sceneAt(index);
   const prompt = captionOf(scene, { seed: 5, index, length: "short" });
   for (let seed = 0; seed < Number(values.seeds); seed++) {
-    const image = isFromImage ? firstFrame(scene) : undefined;
-    const { rgb, size } = await generatedClip(pipeline, { ...request, prompt, seed, image });
-    const verdict = judge(readClip(rgb, size), scene);
+    const { rgb, size } = await generatedClip(pipeline, { ...request, prompt, seed, ...seenOf(scene) });
+    const reading = readClip(rgb, size);
+    const verdict = judge(reading, scene);
+    const ground = reading.background?.tone ?? "none";
+    grounds.set(ground, (grounds.get(ground) ?? 0) + 1);
     add(scores[scene.objects.length === 1 ? "one" : "two"], verdict);
     if (values.verbose && !verdict.everything) console.error(`${describe(scene)}: ${missed(verdict)}`);
   }
@@ -77,14 +80,22 @@ console.log(
     all: percent(all),
     one: percent(scores.one),
     two: percent(scores.two),
+    grounds: Object.fromEntries(grounds),
     seconds,
   }),
 );
 
-function firstFrame(scene: Scene): RgbImage {
+/** What the model sees beside the prompt. */
+function seenOf(scene: Scene): Pick<ClipRequest, "image" | "ends" | "control"> {
   const { size, frames } = data;
   const rgb = renderScene(scene, { ...size, frames });
-  return { ...size, rgb: rgb.subarray(0, size.width * size.height * 3) };
+  const frame = 3 * size.width * size.height;
+  const picture = (of: Uint8Array, at: number) => ({ ...size, rgb: of.subarray(at * frame, (at + 1) * frame) });
+  if (kind === "image") return { image: picture(rgb, 0) };
+  if (kind === "inpaint") return { ends: { start: picture(rgb, 0), end: picture(rgb, frames - 1) } };
+  if (kind !== "control") return {};
+  const edges = edgesOf(rgb, size);
+  return { control: Array.from({ length: frames }, (_, at) => picture(edges, at)) };
 }
 
 function empty(): Score {
