@@ -1,7 +1,4 @@
-/** @file Image to video: a noisy first frame becomes conditioning latents, which are sometimes dropped. */
-// B batch, F latent frames, C latent channels, H and W height and width
-import { pad } from "../../graph/functions.ts";
-import type { Tensor } from "../../graph/tensor.ts";
+/** @file Image to video: how noisy first frames are, how their latents are scaled, and which samples do without. */
 import { drawUniform, rngFor } from "./random.ts";
 import { type DropoutDraw, kept } from "./text-dropout.ts";
 
@@ -35,22 +32,8 @@ export function keptImages(draw: DropoutDraw, first: number, count: number): Flo
   return kept("image dropout", draw, first, count);
 }
 
-/** First frames `[B, 3, 1, H, W]` in -1 to 1 with standard normal `noise` of their shape, times `sigma [B]`. */
-export function noisyImages(images: Tensor, noise: Tensor, sigma: Tensor): Tensor {
-  return images.add(noise.mul(sigma.reshape([-1, 1, 1, 1, 1])));
-}
-
 /** What latents straight from the encoder are multiplied by to become conditioning. */
 export function conditionFactor(scale: ConditionScale, scalingFactor: number): number {
   if (scale === "raw") return 1;
   return scale === "scaled" ? scalingFactor : 1 / scalingFactor;
-}
-
-/**
- * Conditioning latents `[B, frames, C, H, W]`: the encoded image `[B, 1, C, H, W]` (unscaled) times `factor` in latent
- * frame 0, zeros in the others, and zeros throughout for samples whose `kept [B]` is 0.
- */
-export function conditionLatents(encoded: Tensor, kept: Tensor, frames: number, factor: number): Tensor {
-  const first = encoded.mul(kept.mul(factor).reshape([-1, 1, 1, 1, 1]));
-  return frames === 1 ? first : pad(first, [0, 0, 0, 0, 0], [0, frames - 1, 0, 0, 0]);
 }
