@@ -54,7 +54,11 @@ export const generateTable = {
   threads: { kind: "integer", about: "threads for one operator (all cores)" },
   latents: { kind: "text", value: "FILE", about: "start from the latents in this safetensors file" },
   "save-latents": { kind: "text", value: "FILE", about: "write the final latents before decoding" },
-  "save-frames": { kind: "text", value: "FILE", about: "write the frames as float32 [F, H, W, 3] in [0, 1]" },
+  "save-frames": {
+    kind: "text",
+    value: "FILE",
+    about: "write the frames as float32 [F, H, W, 3] in [0, 1], which --video takes too",
+  },
   like: { kind: "text", value: "FILE", about: "take what is not given from the recipe in this clip" },
   preview: {
     kind: "text",

@@ -51,20 +51,26 @@ type Job = {
   readonly context: Context;
 };
 
-/** Models, and what else there is, by the name they have here, with what they return. */
+/** Models by the name they have here, with what they return. */
 const models: Readonly<Record<string, (job: Job) => Promise<Record<string, HostTensor>>>> = {
   transformer: runTransformer,
   "vae-encode": runEncoder,
   "vae-decode": runDecoder,
   "text-encoder": runTextEncoder,
+};
+
+/** Parts that are arithmetic and need no engine. */
+const schedulers: Readonly<Record<string, typeof runSampler>> = {
   sampler: runSampler,
   "add-noise": runAddNoise,
 };
 
-/** Options that are about some of the models. */
+const names = [...Object.keys(models), ...Object.keys(schedulers)];
+
+/** Options that are about some of the parts. */
 const ownOptions: readonly (readonly [
-  names: readonly (keyof OptionValues<typeof options>)[],
-  models: RegExp,
+  options: readonly (keyof OptionValues<typeof options>)[],
+  parts: RegExp,
 ])[] = [
   [["precision"], /^transformer$/],
   [["prompt", "negative"], /^text-encoder$/],
@@ -74,35 +80,36 @@ const ownOptions: readonly (readonly [
 
 export const forward = command({
   name: "forward",
-  about: `Run one part of a checkpoint on tensors from a file (${Object.keys(models).join(", ")})`,
-  positionals: ["MODEL"],
+  about: `Run one part of a checkpoint on tensors from a file (${names.join(", ")})`,
+  positionals: ["PART"],
   options,
   run: async (values, [name], context) => {
-    const model = models[name];
-    if (model === undefined)
-      throw new ConfigError(`unknown model ${name}; known are ${Object.keys(models).join(", ")}`);
+    if (!names.includes(name)) throw new ConfigError(`unknown part ${name}; known are ${names.join(", ")}`);
     if (values.output === undefined) throw new ConfigError("--output is missing; name the file to write");
     requireOwn(name, values);
     const folder = await modelFolder(values, context);
     const inputs = values.inputs ? await readTensors(values.inputs) : new Map<string, HostTensor>();
-    const engine = new Engine(engineOptions(values));
-    try {
-      await write(
-        values.output,
-        await timed(context, () => model({ engine, folder, inputs, values, context })),
-      );
-    } finally {
-      await engine.close();
-    }
+    const job = { folder, inputs, values, context };
+    const run = () => (name in models ? onEngine(models[name], job) : schedulers[name](job));
+    await write(values.output, await timed(context, run));
   },
 });
 
-/** @throws ConfigError for options of another model, and for sizes and settings that are none */
+async function onEngine(model: (typeof models)[string], job: Omit<Job, "engine">) {
+  const engine = new Engine(engineOptions(job.values));
+  try {
+    return await model({ ...job, engine });
+  } finally {
+    await engine.close();
+  }
+}
+
+/** @throws ConfigError for options of another part, and for sizes and settings that are none */
 function requireOwn(name: string, values: OptionValues<typeof options>): void {
-  for (const [names, of] of ownOptions) {
-    const given = names.find((option) => values[option] !== undefined);
+  for (const [own, of] of ownOptions) {
+    const given = own.find((option) => values[option] !== undefined);
     if (given === undefined || of.test(name)) continue;
-    const others = Object.keys(models).filter((model) => of.test(model));
+    const others = names.filter((part) => of.test(part));
     throw new ConfigError(`--${given} is for ${others.join(" and ")} alone; leave it out for ${name}`);
   }
   precisionOf(values);
@@ -167,13 +174,14 @@ async function openVae<T>(
 async function runTextEncoder(job: Job): Promise<Record<string, HostTensor>> {
   const { engine, folder, inputs, values, context } = job;
   const { config, weights } = await openComponent(folder, "text_encoder", parseT5Config);
-  const texts = [values.prompt, values.negative].filter((text) => text !== undefined);
+  // In the order of a run, so that the states are the same to the last bit.
+  const texts = [values.negative, values.prompt].filter((text) => text !== undefined);
   const ids = texts.length === 0 ? need(inputs, "input_ids", 2) : await idsOf(folder, texts);
   const [batch, length] = ids.shape;
   const encoder = new TextEncoder(engine, config, weights, { batch, length }, { once: true });
   const states = await encoder.encode(ids, { signal: context.signal });
   if (texts.length < 2) return { last_hidden_state: states };
-  const [positive, negative] = samplesOf(states);
+  const [negative, positive] = samplesOf(states);
   return { [PROMPT]: positive, [NEGATIVE]: negative };
 }
 
