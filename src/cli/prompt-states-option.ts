@@ -12,7 +12,7 @@ import { readTensors } from "./tensor-files.ts";
 export const promptStatesOption = {
   kind: "text",
   value: "FILE",
-  about: "instead of a prompt, its hidden states, as forward text-encoder --negative writes",
+  about: "instead of a prompt, its hidden states, as forward text-encoder writes",
 } as const;
 
 /** Names of the tensors: those of the reference's arguments. */
@@ -53,7 +53,7 @@ function stateIn(file: string, tensors: ReadonlyMap<string, HostTensor>, name: s
   if (states === undefined)
     throw new ConfigError(
       `${file} holds no tensor named ${name}, but ${[...tensors.keys()].join(", ") || "none"}; ` +
-        `it must hold ${PROMPT} and, for guidance, ${NEGATIVE}`,
+        `forward text-encoder with --prompt and --negative writes ${PROMPT} and, for guidance, ${NEGATIVE}`,
     );
   const shape = states.shape.length === 3 && states.shape[0] === 1 ? states.shape.slice(1) : states.shape;
   if (states.dtype !== "f32" || shape.length !== 2)

@@ -14,7 +14,7 @@ test("settings come from the file, what is given wins, and inspect shows the mar
   const methods = ["--guidance-interval", "0,0.6", "--apg", "--apg-eta", "0.5", "--guidance-rescale", "0.3"];
   const length = ["--frames", "17", "--window", "9", "--overlap", "4", "--free-noise", "--fps", "12"];
   const cache = ["--cache", "first-block:threshold=0.5"];
-  const tiles = ["--tiling", "--tile-size", "32x24", "--tile-overlap", "8x8"];
+  const tiles = ["--tiling", "--tile-size", "64x32", "--tile-overlap", "8x8"];
   const first = await cogvideox(
     [
       "generate",

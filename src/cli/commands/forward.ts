@@ -34,7 +34,7 @@ const options = {
   prompt: { kind: "text", about: "text-encoder: a prompt instead of input_ids" },
   negative: {
     kind: "text",
-    about: "text-encoder: with --prompt, what to stay away from; writes both for --prompt-states",
+    about: "text-encoder: with --prompt, a second text; writes both for --prompt-states",
   },
   ...tilingOptions,
   ...samplerOptions,
@@ -80,7 +80,7 @@ const ownOptions: readonly (readonly [
 
 export const forward = command({
   name: "forward",
-  about: `Run one part of a checkpoint on tensors from a file (${names.join(", ")})`,
+  about: `Run one part of a model on tensors from a file (${names.join(", ")})`,
   positionals: ["PART"],
   options,
   run: async (values, [name], context) => {
