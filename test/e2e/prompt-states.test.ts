@@ -1,11 +1,11 @@
 /** @file A clip from the hidden states of a prompt is the clip of the prompt, and says so. */
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { writeSafetensors } from "../../src/weights/write.ts";
 import { cogvideox, jsonLines, temporaryFolder } from "../helpers/command-line.ts";
 import { hashFloats } from "../helpers/golden-case.ts";
-import { recorded } from "../helpers/tiny-checkpoint.ts";
+import { editJson, recorded } from "../helpers/tiny-checkpoint.ts";
 
 const model = ["--model", recorded("t2v-rope")];
 const states = ["--prompt-states", "states.safetensors"];
@@ -38,6 +38,25 @@ test("states give the bytes of their prompt, with several seeds, and the recipe 
   );
   expect(await cogvideox([...like, ...states], { cwd })).toMatchObject({ status: 0 });
   expect(readFileSync(join(cwd, "again.gif")).equals(readFileSync(join(cwd, "clip-1.gif")))).toBe(true);
+});
+
+test("a saved run goes on from its states, and from no others", async () => {
+  const cwd = temporaryFolder();
+  const write = (key: number) =>
+    writeSafetensors(join(cwd, "states.safetensors"), { prompt_embeds: hashFloats([24, 32], key) });
+  await write(1);
+  const how = ["--guidance", "1", "--steps", "1", "--seed", "3", "--checkpoint-dir", "run", "-o", "clip.gif"];
+  expect(await cogvideox(["generate", ...states, ...model, ...how], { cwd })).toMatchObject({ status: 0 });
+  const made = readFileSync(join(cwd, "clip.gif"));
+  // As if it had been killed before its first step was saved.
+  editJson(join(cwd, "run/job.json"), { done: 0 });
+  rmSync(join(cwd, "clip.gif"));
+  expect(await cogvideox(["resume", "run"], { cwd })).toMatchObject({ status: 0 });
+  expect(readFileSync(join(cwd, "clip.gif")).equals(made)).toBe(true);
+  editJson(join(cwd, "run/job.json"), { done: 0 });
+  await write(2);
+  const changed = await cogvideox(["resume", "run"], { cwd });
+  expect(changed.stderr).toMatch(/states\.safetensors has changed since the run was begun/);
 });
 
 test("a plan with states has no text encoder", async () => {
