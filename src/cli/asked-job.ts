@@ -10,6 +10,7 @@ import { checkedMode } from "./generation-modes.ts";
 import { likeFile } from "./like-option.ts";
 import { requireUnchained } from "./long-video-options.ts";
 import { precisionOf } from "./precision-option.ts";
+import { requireStatesAlone } from "./prompt-states-option.ts";
 import type { Job } from "./run-folder.ts";
 
 /** The job of a call, with what a clip to be like adds to it; refused at once where no checkpoint could do it. @throws ConfigError */
@@ -62,6 +63,7 @@ function checkJob({ values, prompts, seeds }: Job): void {
   checkedMode(values, values);
   requestOf(values);
   requireUnchained(values);
+  requireStatesAlone(values, prompts);
   enhancerOf(values);
   requireOutput(values, prompts.length * seeds.length);
   if (values.preview !== undefined) formatOf(values.preview);

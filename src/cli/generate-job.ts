@@ -18,6 +18,7 @@ import { modelFolder } from "./model-folder.ts";
 import { planEvent, refusal, shortLine } from "./plan-report.ts";
 import { precisionOf, quantizeHooks } from "./precision-option.ts";
 import { previewOf } from "./preview-file.ts";
+import { promptStatesOf } from "./prompt-states-option.ts";
 import { type Job, RunFolder } from "./run-folder.ts";
 import { isPlanned, planJob } from "./run-planning.ts";
 import { readLatents } from "./tensor-files.ts";
@@ -96,7 +97,8 @@ async function makeClips(
   const latents = values.latents ? await readLatents(values.latents) : undefined;
   const clips = clipsOf({ ...requestOf(values), prompt: prompts, seed: seeds, latents, signal });
   const left = clips.slice(folder?.done ?? 0);
-  const statesOf = await readPrompts(pipeline, left);
+  const given = await promptStatesOf(values);
+  const statesOf = given === undefined ? await readPrompts(pipeline, left) : () => given;
   for (const [i, request] of left.entries()) {
     const clip = clips.length - left.length + i;
     const saved = await folder?.state();

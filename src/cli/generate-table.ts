@@ -11,7 +11,9 @@ import { loraOption } from "./lora-option.ts";
 import { modelOption } from "./model-folder.ts";
 import type { OptionTable, OptionValues } from "./options.ts";
 import { precisionOption } from "./precision-option.ts";
+import { promptStatesOption } from "./prompt-states-option.ts";
 import { stgOf, stgOptions } from "./stg-options.ts";
+import { tilingOf, tilingOptions } from "./tiling-options.ts";
 
 /** Everything that can be asked of a clip on the command line. */
 export const generateTable = {
@@ -26,6 +28,7 @@ export const generateTable = {
   fragmented: { kind: "flag", about: "write an .mp4 that can be watched while it is decoded" },
   prompts: { kind: "text", value: "FILE", about: "a text file with one prompt a line, a clip for each" },
   negative: { kind: "text", about: "what the video should stay away from" },
+  "prompt-states": promptStatesOption,
   ...sourceOptions,
   width: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
   height: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
@@ -40,10 +43,7 @@ export const generateTable = {
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
   parity: { kind: "flag", about: "repeat the reference's defects where the steps do not divide 1000" },
   seed: { kind: "text", value: "N[,N]", about: "seed of the noise (random); several make a clip for each" },
-  tiling: {
-    kind: "flag",
-    about: "encode and decode in overlapping tiles: less memory, slightly different pixels",
-  },
+  ...tilingOptions,
   decoder: {
     kind: "text",
     value: "tiny|FILE",
@@ -54,7 +54,11 @@ export const generateTable = {
   threads: { kind: "integer", about: "threads for one operator (all cores)" },
   latents: { kind: "text", value: "FILE", about: "start from the latents in this safetensors file" },
   "save-latents": { kind: "text", value: "FILE", about: "write the final latents before decoding" },
-  "save-frames": { kind: "text", value: "FILE", about: "write the frames as float32 [F, H, W, 3] in [0, 1]" },
+  "save-frames": {
+    kind: "text",
+    value: "FILE",
+    about: "write the frames as float32 [F, H, W, 3] in [0, 1], which --video takes too",
+  },
   like: { kind: "text", value: "FILE", about: "take what is not given from the recipe in this clip" },
   preview: {
     kind: "text",
@@ -81,7 +85,7 @@ export function engineOptions({ device, threads }: { readonly device?: string; r
 
 /** What is asked of every clip of a job. @throws ConfigError for what no checkpoint could do */
 export function requestOf(values: GenerateValues): Omit<GenerateOptions, "prompt" | "seed"> {
-  const { width, height, frames, steps, tiling, parity } = values;
+  const { width, height, frames, steps, parity } = values;
   return {
     ...guidanceOptionsOf(values),
     negativePrompt: values.negative,
@@ -89,6 +93,7 @@ export function requestOf(values: GenerateValues): Omit<GenerateOptions, "prompt
     cache: parseCache(values.cache),
     longVideo: longVideoOf(values),
     scheduler: values.scheduler as "ddim" | "dpm" | undefined,
-    ...{ width, height, frames, steps, tiling, parity },
+    tiling: tilingOf(values),
+    ...{ width, height, frames, steps, parity },
   };
 }

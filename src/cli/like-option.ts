@@ -4,6 +4,7 @@ import { readRecipe } from "../media/recipe.ts";
 import { cacheText } from "./cache-option.ts";
 import { type GenerateValues, generateTable } from "./generate-table.ts";
 import { argumentsOf, parseOptions } from "./options.ts";
+import { tilingTexts } from "./tiling-options.ts";
 
 type Recipe = Readonly<Record<string, unknown>>;
 
@@ -60,9 +61,15 @@ export async function likeFile(
   requireSource(file, recipe, values);
   if (recipe.latents === "given" && values.latents === undefined)
     throw new ConfigError(`${file} was made from given latents, which are not inside; give --latents`);
+  const { "prompt-states": states } = values;
+  if (recipe.promptStates === "given" && states === undefined && prompts.length === 0)
+    throw new ConfigError(
+      `${file} was made from the hidden states of a prompt, which are not inside; give --prompt-states or a prompt`,
+    );
   const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
-  const filled = { ...optionsIn(file, recipe), ...given } as GenerateValues;
-  const own = prompts.length > 0 || values.prompts !== undefined;
+  const found = { ...optionsIn(file, recipe), ...(states === undefined ? {} : { negative: undefined }) };
+  const filled = { ...found, ...given } as GenerateValues;
+  const own = prompts.length > 0 || values.prompts !== undefined || states !== undefined;
   return { values: filled, prompts: own ? prompts : [String(recipe.prompt ?? "")] };
 }
 
@@ -111,6 +118,7 @@ function optionsOf(recipe: Recipe): Record<string, unknown> {
   add(options, zeroStar, "cfg-zero", { zeroSteps: "zero-steps" });
   add(options, stg, null, { scale: "stg", rescale: "stg-rescale" });
   if (isRecord(stg) && Array.isArray(stg.layers)) options["stg-layers"] = stg.layers.join();
+  if (isRecord(recipe.tiling)) Object.assign(options, tilingTexts(recipe.tiling));
   addLength(options, recipe);
   if (picturesOf(recipe).length > 0 && typeof recipe.imageNoise === "number")
     options["image-noise"] = recipe.imageNoise;

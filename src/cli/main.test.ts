@@ -38,16 +38,23 @@ test("no option hides one that every command has, and letters are used once", ()
 test("the help of a command shows its usage and its options", () => {
   const forward = commands.find(({ name }) => name === "forward")!;
   expect(commandHelp(forward)).toMatchInlineSnapshot(`
-    "Run one model on tensors from a file (transformer, vae-encode, vae-decode, text-encoder).
+    "Run one part of a model on tensors from a file (transformer, vae-encode, vae-decode, text-encoder, sampler, add-noise).
 
-    Usage: cogvideox forward MODEL [options]
+    Usage: cogvideox forward PART [options]
 
     Options:
           --model DIR|ID                    checkpoint folder, or owner/name[@revision] on the hub (nano, which comes along)
           --inputs FILE                     safetensors file with the model's inputs
       -o, --output FILE                     safetensors file to write
           --prompt TEXT                     text-encoder: a prompt instead of input_ids
-          --tiling                          vae-encode, vae-decode: work in overlapping tiles
+          --negative TEXT                   text-encoder: with --prompt, a second text; writes both for --prompt-states
+          --tiling                          encode and decode in overlapping tiles: less memory, slightly different pixels
+          --tile-size WxH                   with --tiling, pixels of a tile (half of the size that the VAE was trained for)
+          --tile-overlap WxH                with --tile-size, pixels that neighbours share (about a sixth)
+          --scheduler ddim|dpm|inverse      sampler: which (the checkpoint's own)
+          --steps N                         sampler: steps of the whole run, 1 to 1000 (50)
+          --seed N                          sampler: seed of what dpm draws (0)
+          --parity                          sampler: repeat the reference's defects where the steps do not divide 1000
           --precision fp32|fp16|int8|w8|w4  arithmetic of the transformer; int8, w8 and w4 quantise it once
           --device cpu|webgpu|cuda          where to compute (cpu)
           --threads N                       threads for one operator (all cores)

@@ -37,7 +37,10 @@ type Saved = z.infer<typeof shape>;
 const JOB = "job.json";
 const STATE = "state.safetensors";
 /** Options that name a file the clips are made from. */
-const sourceNames = ["image", "video", "control", "start-image", "end-image", "invert", "latents"] as const;
+const sourceNames = [
+  ...(["image", "video", "control", "start-image", "end-image", "invert"] as const),
+  ...(["latents", "prompt-states"] as const),
+];
 
 /** A job being saved. Every write replaces a whole file, so that the process may be killed at any moment. */
 export class RunFolder {

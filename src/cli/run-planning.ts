@@ -56,15 +56,15 @@ async function planRequest({ values, prompts, seeds }: Job, models: PlannedModel
         ["video", "control", "invert"].includes(source)
         ? { ...frameSize(config, options), frames: options.frames ?? config.sampleFrames }
         : clipSize(config, options);
-  const texts =
+  const read =
     new Set(prompts).size + (isGuided(guidanceOf(options)) ? 1 : 0) + (source === "invert" ? 1 : 0);
   return {
     source,
     size,
     clips: prompts.length * seeds.length * (values.chain ?? 1),
-    texts,
+    texts: values["prompt-states"] === undefined ? read : 0,
     strength: source === "video" ? (values.strength ?? 0.8) : undefined,
-    tiling: values.tiling ?? false,
+    tiling: options.tiling ?? false,
     precision: precisionOf(values),
     options: { ...options, steps: options.steps ?? defaults.steps },
   };

@@ -2,8 +2,8 @@
 import { isGuided } from "../diffusion/guidance.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { PipelineEvent } from "./events.ts";
-import { encodeTexts, type Prompts } from "./generate.ts";
-import { defaults, type GenerateOptions } from "./generate-options.ts";
+import { encodeTexts } from "./generate.ts";
+import { defaults, type GenerateOptions, type PromptStates } from "./generate-options.ts";
 import { guidanceOf } from "./guidance-options.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { textToVideo } from "./text-to-video.ts";
@@ -48,7 +48,7 @@ export async function* generateBatch(
 export async function readPrompts(
   pipeline: Pipeline,
   clips: readonly GenerateOptions[],
-): Promise<((clip: GenerateOptions) => Prompts) | null> {
+): Promise<((clip: GenerateOptions) => PromptStates) | null> {
   if (clips.length < 2 || clips[0].steps === 0) return null;
   const texts = [...new Set(clips.flatMap(textsOf))];
   const encoding = encodeTexts(pipeline, clips[0], texts);
@@ -57,7 +57,7 @@ export async function readPrompts(
   const states = new Map(texts.map((text, i) => [text, (next.value as HostTensor[])[i]]));
   return (clip) => {
     const [positive, negative = positive] = textsOf(clip).map((text) => states.get(text)!);
-    return { positive, negative };
+    return { positive, negative, ofTexts: true };
   };
 }
 

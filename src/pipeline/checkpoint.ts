@@ -87,7 +87,9 @@ export async function readJson(file: string): Promise<unknown> {
   return parsed.value;
 }
 
-async function readScheduler(folder: string): Promise<SchedulerConfig> {
+/** The scheduler's configuration in a checkpoint folder. @throws ConfigError for a folder that is none, and a bad file */
+export async function readScheduler(folder: string): Promise<SchedulerConfig> {
+  await requireCheckpoint(folder);
   const source = join(folder, "scheduler", "scheduler_config.json");
   return parseSchedulerConfig(await readJson(source), source);
 }

@@ -1,10 +1,13 @@
 /** @file Pictures and clips from outside at the size of the clip to make: names, bytes and frames alike. */
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import sharp from "sharp";
 import { describe, expect, test } from "vitest";
+import { temporaryFolder } from "../../test/helpers/command-line.ts";
 import { toyTransformer } from "../../test/helpers/toy-transformer.ts";
 import { readVideo } from "../media/read.ts";
 import { parseTransformerConfig } from "../models/transformer/config.ts";
+import { writeSafetensors } from "../weights/write.ts";
 import { sourceImage, sourceVideo } from "./clip-source.ts";
 
 /** Clips of 64x48 and 9 frames. */
@@ -94,5 +97,49 @@ describe("a clip", () => {
       "the control video has no frames; give at least one",
     );
     await expect(sourceVideo("video", at("sound.mp4"), config, {})).rejects.toThrow(/holds no video stream/);
+  });
+});
+
+describe("frames in a safetensors file", () => {
+  const shape = [17, 48, 64, 3];
+  const data = Float32Array.from({ length: 17 * 48 * 64 * 3 }, (_, i) => (i % 1000) / 999);
+  const written = async (name: string, frames: { shape: number[]; data: Float32Array }) => {
+    const file = join(temporaryFolder(), "frames.safetensors");
+    await writeSafetensors(file, { [name]: { dtype: "F32", ...frames } });
+    return file;
+  };
+
+  test("are taken as they are: the first of them as a picture, as many as fit as a clip", async () => {
+    const file = await written("frames", { shape, data });
+    const picture = await sourceImage("image", file, size);
+    const clip = await sourceVideo("video", file, config, {});
+    expect(picture.pixels.shape).toEqual([1, 3, 48, 64]);
+    expect(clip.pixels.shape).toEqual([9, 3, 48, 64]);
+    expect(clip.event).toEqual({
+      kind: "source",
+      what: "video",
+      width: 64,
+      height: 48,
+      frames: 9,
+      fit: null,
+    });
+    const frame = 3 * 48 * 64;
+    const [third, blue] = [clip.pixels.data.subarray(2 * frame), 2 * 48 * 64 + 5];
+    expect(third[blue]).toBe(Math.fround(2 * data[2 * frame + 5 * 3 + 2] - 1));
+    expect(clip.pixels.data.subarray(0, frame)).toEqual(picture.pixels.data);
+  });
+
+  test("are refused where they have another size, another name, another layout, or another range", async () => {
+    const read = async (name: string, frames: { shape: number[]; data: Float32Array }) =>
+      sourceImage("image", await written(name, frames), size);
+    await expect(read("frames", { shape: [17, 64, 48, 3], data })).rejects.toThrow(
+      /are 48x64, and the clip is 64x48; .*make the clip 48x64/,
+    );
+    await expect(read("sample", { shape, data })).rejects.toThrow(/no tensor named frames, but sample/);
+    await expect(read("frames", { shape: [17, 3, 48, 64], data })).rejects.toThrow(
+      /must be \[T, H, W, 3\], got \[17, 3, 48, 64\]/,
+    );
+    const signed = data.map((x) => 2 * x - 1);
+    await expect(read("frames", { shape, data: signed })).rejects.toThrow(/must lie in 0 to 1, got -1/);
   });
 });

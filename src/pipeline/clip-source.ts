@@ -8,6 +8,7 @@ import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { type ClipRequest, frameSize, sourceFrames } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
+import { namesExactFrames, readExactFrames } from "./exact-frames.ts";
 
 type Size = { readonly width: number; readonly height: number };
 
@@ -32,6 +33,7 @@ export async function sourceImage(
   fit: Fit = "crop",
 ): Promise<SourceClip> {
   requireFit(fit);
+  if (namesExactFrames(source)) return asItIs(what, await readExactFrames(source, size, () => 1));
   const picture = await readPicture(source);
   return gathered([fitImage(picture, size, fit)], describe(what, picture, size, fit));
 }
@@ -52,6 +54,8 @@ export async function sourceVideo(
   const size = frameSize(config, request);
   const atMost = requested ?? config.sampleFrames;
   requireFit(fit);
+  const counted = (available: number) => sourceFrames(config, available, requested);
+  if (namesExactFrames(source)) return asItIs(what, await readExactFrames(source, size, counted));
   let first: RgbImage | null = null;
   const frames: RgbImage[] = [];
   for await (const frame of readClip(source)) {
@@ -60,14 +64,16 @@ export async function sourceVideo(
     if (frames.length === atMost) break;
   }
   if (first === null) throw new ConfigError(`the ${what} has no frames; give at least one`);
-  return gathered(
-    frames.slice(0, sourceFrames(config, frames.length, requested)),
-    describe(what, first, size, fit),
-  );
+  return gathered(frames.slice(0, counted(frames.length)), describe(what, first, size, fit));
 }
 
 function requireFit(fit: Fit): void {
   if (!fits.includes(fit)) throw new ConfigError(`fit must be one of ${fits.join(", ")}, got ${fit}`);
+}
+
+function asItIs(what: string, pixels: HostTensor): SourceClip {
+  const [frames, , height, width] = pixels.shape;
+  return { pixels, event: { kind: "source", what, width, height, frames, fit: null } };
 }
 
 function describe(what: string, { width, height }: RgbImage, size: Size, fit: Fit): SourceClip["event"] {

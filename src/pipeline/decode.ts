@@ -1,6 +1,7 @@
 /** @file Latents to frames, chunk by chunk as they are decoded. */
 import { sizeOf } from "../graph/shape.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
+import type { TilingOptions } from "../models/vae/tiling.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -14,7 +15,7 @@ import { VideoDecoder } from "./video-decoder.ts";
 /** How the VAE works through a clip. */
 export type DecodeOptions = RunHooks & {
   /** Overlapping spatial tiles: less memory, slightly different pixels. */
-  readonly tiling?: boolean;
+  readonly tiling?: boolean | TilingOptions;
   /** Leading latent frames to drop; guessed from their number unless given. */
   readonly padding?: number;
   /**

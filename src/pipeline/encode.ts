@@ -1,6 +1,7 @@
 /** @file Pixels to latents, through the VAE's encoder. */
 import { drawNormals, type TorchRng } from "../diffusion/noise.ts";
 import { sizeOf } from "../graph/shape.ts";
+import type { TilingOptions } from "../models/vae/tiling.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -14,7 +15,7 @@ export type EncodeOptions = RunHooks & {
   /** Draws a sample of the latents' distribution; its mean is taken without a generator. */
   readonly rng?: TorchRng;
   /** Overlapping spatial tiles: less memory, slightly different latents. */
-  readonly tiling?: boolean;
+  readonly tiling?: boolean | TilingOptions;
 };
 
 /** Pixels `[T, 3, H, W]` in [-1, 1] to latents `[F, L, h, w]`, not scaled. */

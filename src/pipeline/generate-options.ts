@@ -2,6 +2,7 @@
 import type { SamplerState } from "../diffusion/sampler.ts";
 import type { SamplerChoice } from "../diffusion/sampler-for.ts";
 import type { SpatioTemporalGuidance } from "../diffusion/stg.ts";
+import type { TilingOptions } from "../models/vae/tiling.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { CacheState } from "./caches/cached-denoiser.ts";
 import type { CacheOptions } from "./caches/caches.ts";
@@ -30,8 +31,8 @@ export type GenerateOptions = ClipRequest &
     readonly latents?: HostTensor;
     /** Go on from the state of a "step" event of a run with the same options, to the same result. */
     readonly resume?: SamplerState;
-    /** Hidden states `[T, textDim]` of the prompts, where they are known already. */
-    readonly promptStates?: { readonly positive: HostTensor; readonly negative: HostTensor };
+    /** Hidden states of the prompts, where they are known already; `prompt` may be empty then. */
+    readonly promptStates?: PromptStates;
     /** Reuse features of earlier steps instead of evaluating all of the model; off unless given. */
     readonly cache?: CacheOptions;
     /** With `cache` and in the middle of a run: what the "step" event's cache has saved. */
@@ -40,13 +41,29 @@ export type GenerateOptions = ClipRequest &
     readonly longVideo?: LongVideoOptions;
     /** Stop after the "latents" event. */
     readonly latentsOnly?: boolean;
-    /** Encode and decode in overlapping tiles: a fraction of the memory, slightly different pixels; as the reference's tiling. */
-    readonly tiling?: boolean;
+    /**
+     * Encode and decode in overlapping tiles: a fraction of the memory, slightly different pixels. True for the sizes of
+     * the reference's tiling.
+     */
+    readonly tiling?: boolean | TilingOptions;
     /** Multiplies the scales of the pipeline's LoRAs; 1 unless given. */
     readonly loraScale?: number;
     readonly signal?: AbortSignal;
     readonly onSegment?: (event: SegmentEvent) => void;
   };
+
+/** Hidden states `[T, textDim]` of a prompt and of what to stay away from, which nobody looks at without guidance. */
+export type PromptStates = {
+  readonly positive: HostTensor;
+  readonly negative: HostTensor;
+  /** They are those of `prompt` and `negativePrompt`, which then say all there is to say in a recipe. */
+  readonly ofTexts?: boolean;
+};
+
+/** Whether the hidden states of a clip are its prompt, rather than those of one. */
+export function hasOwnStates({ promptStates }: Pick<GenerateOptions, "promptStates">): boolean {
+  return promptStates !== undefined && promptStates.ofTexts !== true;
+}
 
 /** The reference's defaults. */
 export const defaults = { negativePrompt: "", steps: 50, guidance: GUIDANCE, seed: 0 } as const;

@@ -53,6 +53,7 @@ export async function* generate(
   const { longVideo, latents: given } = options;
   requireLongVideo(pipeline.checkpoint.transformer.config, longVideo, { ...mode, latents: given });
   requirePlaces(pipeline, mode, options);
+  requireStates(pipeline, options);
   const conditions = conditionsOf(pipeline, options);
   const { steps = defaults.steps } = options;
   await requireCache(options.cache, pipeline.checkpoint, { steps, isGuidedPair: isGuidedPair(conditions) });
@@ -259,7 +260,7 @@ export function encodeStage(
 
 /** A tiling that does not work out should be refused now and not when the latents are there. */
 export function requireTiling({ checkpoint }: Pipeline, { tiling }: GenerateOptions): void {
-  if (tiling) tilingFor(checkpoint.vae.config, "decode");
+  if (tiling) tilingFor(checkpoint.vae.config, "decode", tiling);
 }
 
 /** So should a size that the model has no positions for, and not when the text has been encoded. */
@@ -273,6 +274,18 @@ export function requirePlaces(
     const seen = seenAtOnce(transformer.config, latents, longVideo);
     positionsFor(transformer.config, seen, maxTextLength, longVideo?.riflex);
   }
+}
+
+/** @throws ConfigError for hidden states of another length or width than the model is given */
+function requireStates({ checkpoint }: Pipeline, { promptStates }: GenerateOptions): void {
+  if (promptStates === undefined) return;
+  const { maxTextLength, textDim } = checkpoint.transformer.config;
+  for (const { shape } of [promptStates.positive, promptStates.negative])
+    if (!sameShape(shape, [maxTextLength, textDim]))
+      throw new ConfigError(
+        `the hidden states of a prompt must be ${showShape([maxTextLength, textDim])} for this checkpoint, ` +
+          `got ${showShape(shape)}`,
+      );
 }
 
 function hooksOf({ signal, onSegment }: Unprompted, stage: Stage): RunHooks {

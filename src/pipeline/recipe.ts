@@ -2,7 +2,7 @@
 import type { Checkpoint } from "./checkpoint.ts";
 import { trainedFps } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
-import { defaults, type GenerateOptions } from "./generate-options.ts";
+import { defaults, type GenerateOptions, hasOwnStates } from "./generate-options.ts";
 import { guidanceRecipe } from "./guidance-options.ts";
 import { lorasOf } from "./lora.ts";
 import { storedPrecision } from "./precision.ts";
@@ -41,6 +41,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     model: checkpoint.folder,
     prompt: options.prompt,
     negativePrompt: options.negativePrompt ?? defaults.negativePrompt,
+    ...(hasOwnStates(options) ? { promptStates: "given" } : {}),
     steps: options.steps ?? defaults.steps,
     ...guidanceRecipe(options),
     ...(options.stg ? { stg: options.stg } : {}),

@@ -5,7 +5,7 @@ import type { HostTensor } from "../runtime/protocol.ts";
 import { clipSize, latentFrames, leadingFrames, SPATIAL_RATIO } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import { finish, generate, noiseOrGiven, requireTiling } from "./generate.ts";
-import type { GenerateOptions } from "./generate-options.ts";
+import { type GenerateOptions, hasOwnStates } from "./generate-options.ts";
 import { requireKind, sizesOf } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { startOf } from "./recipe.ts";
@@ -31,7 +31,7 @@ export async function* textToVideo(
   const { checkpoint } = pipeline;
   const { config } = checkpoint.transformer;
   requireKind(checkpoint, NAME, "text");
-  if (options.prompt.trim() === "")
+  if (options.prompt.trim() === "" && !hasOwnStates(options))
     throw new ConfigError("the prompt is empty; describe the video in a sentence or more");
   yield* generate(pipeline, options, {
     name: NAME,

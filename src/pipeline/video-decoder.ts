@@ -30,7 +30,7 @@ export class VideoDecoder {
   ) {
     this.config = config;
     this.chunks = new VaeChunks(engine, config, weights, "decode");
-    this.tiling = tiling === false ? null : tilingFor(config, "decode", tiling === true ? {} : tiling);
+    this.tiling = tiling === false ? null : tilingFor(config, "decode", tiling);
   }
 
   /** Pixel frames that `latentFrames` latent frames decode to: 4(F - 1) + 1 for an odd number, 4F for an even one. */

@@ -26,7 +26,7 @@ export class VideoEncoder {
   ) {
     this.config = config;
     this.chunks = new VaeChunks(engine, config, weights, "encode");
-    this.tiling = tiling === false ? null : tilingFor(config, "encode", tiling === true ? {} : tiling);
+    this.tiling = tiling === false ? null : tilingFor(config, "encode", tiling);
   }
 
   /** Moments `[F, 2L, h, w]`, a chunk at a time, for frames `[T, 3, H, W]` in [-1, 1]; sides are multiples of 8. */

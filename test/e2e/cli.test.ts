@@ -64,7 +64,7 @@ describe("a call that is wrong exits with 2 and leaves nothing:", () => {
     [["generate", "--model", model], /the prompt is empty/],
     [
       ["forward", "unet", "--model", model, "-o", "x.safetensors"],
-      /unknown model unet; known are transformer/,
+      /unknown part unet; known are transformer/,
     ],
     [["forward", "transformer", "--model", model], /--output is missing/],
     [["forward", "transformer", "--model", model, "-o", "x.safetensors"], /hidden_states is missing/],

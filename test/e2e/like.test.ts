@@ -14,6 +14,7 @@ test("settings come from the file, what is given wins, and inspect shows the mar
   const methods = ["--guidance-interval", "0,0.6", "--apg", "--apg-eta", "0.5", "--guidance-rescale", "0.3"];
   const length = ["--frames", "17", "--window", "9", "--overlap", "4", "--free-noise", "--fps", "12"];
   const cache = ["--cache", "first-block:threshold=0.5"];
+  const tiles = ["--tiling", "--tile-size", "64x32", "--tile-overlap", "8x8"];
   const first = await cogvideox(
     [
       "generate",
@@ -24,6 +25,7 @@ test("settings come from the file, what is given wins, and inspect shows the mar
       ...methods,
       ...length,
       ...cache,
+      ...tiles,
       "-o",
       "a.mp4",
     ],
@@ -63,6 +65,7 @@ test("a recipe that cannot be followed is refused in a sentence", async () => {
       /made from another file \(image-to-video\), which is not inside; give --image/,
     ],
     [{ mode: "inpainting", pictures: ["start image", "end image"] }, /give --start-image and --end-image/],
+    [{ tiling: { tileWidth: 50, tileHeight: [] } }, /--tile-size must be width x height .* got "50x0"/],
     [{ latents: "given" }, /made from given latents, which are not inside; give --latents/],
     [{ software: "another" }, /holds no recipe of this program/],
   ];

@@ -1,9 +1,10 @@
-/** @file `cogvideox forward`: one model, tensors from a file in, tensors to a file out. */
+/** @file `cogvideox forward`: one part of a checkpoint, tensors from a file in, tensors to a file out. */
 import { ConfigError } from "../../errors.ts";
 import { parseT5Config } from "../../models/t5/config.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { parseVaeConfig } from "../../models/vae/config.ts";
 import { openComponent } from "../../pipeline/checkpoint.ts";
+import { samplesOf } from "../../pipeline/clip-layout.ts";
 import { Denoiser } from "../../pipeline/denoiser.ts";
 import { weightsIn } from "../../pipeline/precision.ts";
 import { loadTokenizer, tokenize } from "../../pipeline/prompt.ts";
@@ -15,19 +16,28 @@ import { readMemory } from "../../runtime/memory.ts";
 import { devices, type HostTensor } from "../../runtime/protocol.ts";
 import { writeSafetensors } from "../../weights/write.ts";
 import { type Context, command } from "../command.ts";
+import { need, needFloats, spread } from "../forward-inputs.ts";
+import { runAddNoise, runSampler, samplerOptions } from "../forward-scheduler.ts";
 import { engineOptions } from "../generate-table.ts";
 import { modelFolder, modelOption } from "../model-folder.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
 import { precisionOf, precisionOption, quantizeHooks } from "../precision-option.ts";
+import { NEGATIVE, PROMPT } from "../prompt-states-option.ts";
 import { readTensors } from "../tensor-files.ts";
 import { duration } from "../terminal.ts";
+import { tilingOf, tilingOptions } from "../tiling-options.ts";
 
 const options = {
   model: modelOption,
   inputs: { kind: "text", value: "FILE", about: "safetensors file with the model's inputs" },
   output: { kind: "text", short: "o", value: "FILE", about: "safetensors file to write" },
   prompt: { kind: "text", about: "text-encoder: a prompt instead of input_ids" },
-  tiling: { kind: "flag", about: "vae-encode, vae-decode: work in overlapping tiles" },
+  negative: {
+    kind: "text",
+    about: "text-encoder: with --prompt, a second text; writes both for --prompt-states",
+  },
+  ...tilingOptions,
+  ...samplerOptions,
   precision: precisionOption,
   device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
   threads: { kind: "integer", about: "threads for one operator (all cores)" },
@@ -49,31 +59,64 @@ const models: Readonly<Record<string, (job: Job) => Promise<Record<string, HostT
   "text-encoder": runTextEncoder,
 };
 
+/** Parts that are arithmetic and need no engine. */
+const schedulers: Readonly<Record<string, typeof runSampler>> = {
+  sampler: runSampler,
+  "add-noise": runAddNoise,
+};
+
+const names = [...Object.keys(models), ...Object.keys(schedulers)];
+
+/** Options that are about some of the parts. */
+const ownOptions: readonly (readonly [
+  options: readonly (keyof OptionValues<typeof options>)[],
+  parts: RegExp,
+])[] = [
+  [["precision"], /^transformer$/],
+  [["prompt", "negative"], /^text-encoder$/],
+  [Object.keys(tilingOptions) as (keyof typeof tilingOptions)[], /^vae-/],
+  [Object.keys(samplerOptions) as (keyof typeof samplerOptions)[], /^sampler$/],
+];
+
 export const forward = command({
   name: "forward",
-  about: `Run one model on tensors from a file (${Object.keys(models).join(", ")})`,
-  positionals: ["MODEL"],
+  about: `Run one part of a model on tensors from a file (${names.join(", ")})`,
+  positionals: ["PART"],
   options,
   run: async (values, [name], context) => {
-    const model = models[name];
-    if (model === undefined)
-      throw new ConfigError(`unknown model ${name}; known are ${Object.keys(models).join(", ")}`);
+    if (!names.includes(name)) throw new ConfigError(`unknown part ${name}; known are ${names.join(", ")}`);
     if (values.output === undefined) throw new ConfigError("--output is missing; name the file to write");
-    if (precisionOf(values) !== undefined && name !== "transformer")
-      throw new ConfigError(`--precision is for the transformer alone; leave it out for ${name}`);
+    requireOwn(name, values);
     const folder = await modelFolder(values, context);
     const inputs = values.inputs ? await readTensors(values.inputs) : new Map<string, HostTensor>();
-    const engine = new Engine(engineOptions(values));
-    try {
-      await write(
-        values.output,
-        await timed(context, () => model({ engine, folder, inputs, values, context })),
-      );
-    } finally {
-      await engine.close();
-    }
+    const job = { folder, inputs, values, context };
+    const run = () => (name in models ? onEngine(models[name], job) : schedulers[name](job));
+    await write(values.output, await timed(context, run));
   },
 });
+
+async function onEngine(model: (typeof models)[string], job: Omit<Job, "engine">) {
+  const engine = new Engine(engineOptions(job.values));
+  try {
+    return await model({ ...job, engine });
+  } finally {
+    await engine.close();
+  }
+}
+
+/** @throws ConfigError for options of another part, and for sizes and settings that are none */
+function requireOwn(name: string, values: OptionValues<typeof options>): void {
+  for (const [own, of] of ownOptions) {
+    const given = own.find((option) => values[option] !== undefined);
+    if (given === undefined || of.test(name)) continue;
+    const others = names.filter((part) => of.test(part));
+    throw new ConfigError(`--${given} is for ${others.join(" and ")} alone; leave it out for ${name}`);
+  }
+  precisionOf(values);
+  tilingOf(values);
+  if (values.negative !== undefined && values.prompt === undefined)
+    throw new ConfigError("--negative needs --prompt");
+}
 
 async function timed<T>({ terminal }: Context, run: () => Promise<T>): Promise<T> {
   const start = performance.now();
@@ -125,49 +168,26 @@ async function openVae<T>(
   Half: new (...args: ConstructorParameters<typeof VideoDecoder>) => T,
 ): Promise<T> {
   const { config, weights } = await openComponent(folder, "vae", parseVaeConfig);
-  return new Half(engine, config, weights, { tiling: values.tiling ?? false });
+  return new Half(engine, config, weights, { tiling: tilingOf(values) ?? false });
 }
 
 async function runTextEncoder(job: Job): Promise<Record<string, HostTensor>> {
   const { engine, folder, inputs, values, context } = job;
   const { config, weights } = await openComponent(folder, "text_encoder", parseT5Config);
-  const ids =
-    values.prompt === undefined ? need(inputs, "input_ids", 2) : await promptIds(folder, values.prompt);
+  // In the order of a run, so that the states are the same to the last bit.
+  const texts = [values.negative, values.prompt].filter((text) => text !== undefined);
+  const ids = texts.length === 0 ? need(inputs, "input_ids", 2) : await idsOf(folder, texts);
   const [batch, length] = ids.shape;
   const encoder = new TextEncoder(engine, config, weights, { batch, length }, { once: true });
-  return { last_hidden_state: await encoder.encode(ids, { signal: context.signal }) };
+  const states = await encoder.encode(ids, { signal: context.signal });
+  if (texts.length < 2) return { last_hidden_state: states };
+  const [negative, positive] = samplesOf(states);
+  return { [PROMPT]: positive, [NEGATIVE]: negative };
 }
 
-async function promptIds(folder: string, prompt: string): Promise<HostTensor> {
+async function idsOf(folder: string, texts: readonly string[]): Promise<HostTensor> {
   const { config } = await openComponent(folder, "transformer", parseTransformerConfig);
-  return tokenize(await loadTokenizer(folder), [prompt], config.maxTextLength).ids;
-}
-
-/** An input by name. @throws ConfigError naming what is there when it is missing or of another rank */
-function need(inputs: ReadonlyMap<string, HostTensor>, name: string, rank: number): HostTensor {
-  const tensor = inputs.get(name);
-  const given = [...inputs.keys()].join(", ") || "no tensors";
-  if (tensor === undefined) throw new ConfigError(`the input ${name} is missing; --inputs has ${given}`);
-  if (tensor.shape.length !== rank)
-    throw new ConfigError(`the input ${name} must have ${rank} axes, got [${tensor.shape.join(", ")}]`);
-  return tensor;
-}
-
-/** As `need`, for what the models compute with. */
-function needFloats(inputs: ReadonlyMap<string, HostTensor>, name: string, rank: number): HostTensor {
-  const tensor = need(inputs, name, rank);
-  if (tensor.dtype !== "f32") throw new ConfigError(`the input ${name} holds integers; floats are needed`);
-  return tensor;
-}
-
-/** One value per sample: as given, or the only one repeated. @throws ConfigError for another number of them */
-function spread(inputs: ReadonlyMap<string, HostTensor>, name: string, batch: number): number[] {
-  const values = Array.from(need(inputs, name, 1).data as ArrayLike<number>, Number);
-  if (values.length === 1) return Array(batch).fill(values[0]);
-  if (values.length === batch) return values;
-  throw new ConfigError(
-    `the input ${name} must have 1 value or ${batch}, one a sample, got ${values.length}`,
-  );
+  return tokenize(await loadTokenizer(folder), texts, config.maxTextLength).ids;
 }
 
 async function write(file: string, outputs: Record<string, HostTensor>): Promise<void> {

@@ -31,22 +31,26 @@ export type Planes = {
 };
 
 const OVERLAP = { height: 1 / 6, width: 1 / 5 };
+/** A share such as 8 / 392 of 392 is 8, and not the 7 below it. */
+const ROUNDING = 1e-9;
 
 /**
  * The tiling of latents that are decoded or pixels that are encoded.
+ * @param asked true for the reference's sizes
  * @throws ConfigError when what tiles contribute would not line up with where they start
  */
 export function tilingFor(
   config: VaeConfig,
   direction: "encode" | "decode",
-  options: TilingOptions = {},
+  asked: true | TilingOptions = true,
 ): Tiling {
+  const options = asked === true ? {} : asked;
   const ratio = 2 ** (config.channels.length - 1);
   const axis = (pixels: number, overlap: number): TileAxis => {
     const latents = Math.floor(pixels / ratio);
     const [size, made] = direction === "encode" ? [pixels, latents] : [latents, pixels];
-    const blend = Math.floor(made * overlap);
-    const stride = Math.floor(size * (1 - overlap));
+    const blend = Math.floor(made * overlap + ROUNDING);
+    const stride = Math.floor(size * (1 - overlap) + ROUNDING);
     const [starts, kept] =
       direction === "encode" ? [stride, (made - blend) * ratio] : [stride * ratio, made - blend];
     if (starts !== kept || stride < 1)

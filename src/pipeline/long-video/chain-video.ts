@@ -7,8 +7,8 @@ import { readPrompts } from "../batch.ts";
 import { type ClipSize, clipSize } from "../clip-size.ts";
 import { type SourceClip, sourceImage } from "../clip-source.ts";
 import type { PipelineEvent } from "../events.ts";
-import { generate, type Prompts } from "../generate.ts";
-import { defaults } from "../generate-options.ts";
+import { generate } from "../generate.ts";
+import { defaults, type PromptStates } from "../generate-options.ts";
 import { type ImageToVideoOptions, imageMode } from "../image-to-video.ts";
 import { requireKind } from "../mode.ts";
 import type { Pipeline } from "../pipeline.ts";
@@ -73,7 +73,7 @@ function requireChain(clips: number, options: object): void {
 async function statesOf(
   pipeline: Pipeline,
   options: Omit<ChainVideoOptions, "clips">,
-): Promise<Prompts | undefined> {
+): Promise<PromptStates | undefined> {
   return (await readPrompts(pipeline, [options, options]))?.(options);
 }
 

@@ -40,7 +40,7 @@ export function fitRun(
   const text = plan.stages.find(({ stage }) => stage === "text")?.memory ?? 0;
   if (PROCESS_AT_REST + text > room) return { fits: false, plan, nearest: null };
   for (const size of smallerSizes(models, request.size))
-    for (const tiling of request.tiling ? [true] : [false, true]) {
+    for (const tiling of request.tiling ? [request.tiling] : [false, true]) {
       const nearest = fits({ ...request, size, tiling });
       if (nearest !== null) return { fits: false, plan, nearest };
     }

@@ -3,6 +3,7 @@ import { isGuided, isGuidedAt } from "../../diffusion/guidance.ts";
 import { checkedStg } from "../../diffusion/stg.ts";
 import { ConfigError } from "../../errors.ts";
 import type { TransformerConfig } from "../../models/transformer/config.ts";
+import type { TilingOptions } from "../../models/vae/tiling.ts";
 import type { Rates } from "../../runtime/rates.ts";
 import { noWork, sumOfWork, timesWork, type Work } from "../../runtime/segment-work.ts";
 import { policyOf } from "../caches/caches.ts";
@@ -25,11 +26,11 @@ export type PlanRequest = {
   readonly size: ClipSize;
   /** Clips that follow each other. */
   readonly clips: number;
-  /** Different texts that are read for them. */
+  /** Different texts that are read for them; none where their hidden states are given. */
   readonly texts: number;
   /** Share of the steps that are done. */
   readonly strength?: number;
-  readonly tiling: boolean;
+  readonly tiling: boolean | TilingOptions;
   readonly precision?: Precision;
   readonly options: Omit<GenerateOptions, "prompt" | "seed">;
 };
@@ -65,7 +66,7 @@ export function planRun(models: PlannedModels, request: PlanRequest): RunPlan {
     ...(source === "latents"
       ? []
       : [
-          textPlan(textEncoder, texts, transformer.config.maxTextLength),
+          ...(texts > 0 ? [textPlan(textEncoder, texts, transformer.config.maxTextLength)] : []),
           denoisePlan(models, request, precision),
         ]),
     decode,

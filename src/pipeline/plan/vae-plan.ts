@@ -5,7 +5,14 @@ import type { VaeConfig } from "../../models/vae/config.ts";
 import { decoderSegments } from "../../models/vae/decoder.ts";
 import { encoderSegments } from "../../models/vae/encoder.ts";
 import { CACHE_PREFIX, type ChunkCall, cacheInputs } from "../../models/vae/pass.ts";
-import { needsTiles, type TileAxis, type Tiling, tileStarts, tilingFor } from "../../models/vae/tiling.ts";
+import {
+  needsTiles,
+  type TileAxis,
+  type Tiling,
+  type TilingOptions,
+  tileStarts,
+  tilingFor,
+} from "../../models/vae/tiling.ts";
 import { segmentMemory } from "../../runtime/segment-memory.ts";
 import { noWork, segmentWork, sumOfWork, timesWork, type Work } from "../../runtime/segment-work.ts";
 import { isLargeChunk } from "../vae-chunks.ts";
@@ -18,7 +25,7 @@ export type VaeRequest = {
   readonly frames: number;
   readonly height: number;
   readonly width: number;
-  readonly tiling: boolean;
+  readonly tiling: boolean | TilingOptions;
 };
 
 /** How a clip is cut. */
@@ -40,7 +47,7 @@ export type VaeCuts = {
 export function cutsOf(config: VaeConfig, request: VaeRequest): VaeCuts {
   const { direction, frames, height, width } = request;
   const chunks = chunkLengths(frames, direction === "encode" ? ENCODE_CHUNK : DECODE_CHUNK);
-  const tiling: Tiling | null = request.tiling ? tilingFor(config, direction) : null;
+  const tiling: Tiling | null = request.tiling ? tilingFor(config, direction, request.tiling) : null;
   if (tiling === null || !needsTiles({ height, width }, tiling))
     return { chunks, tiles: 1, area: 1, shapes: 1, height, width };
   const rows = tileSides(height, tiling.height);

@@ -1,0 +1,64 @@
+/** @file The option --prompt-states: a prompt as the hidden states that a text encoder has made of it. */
+import { isGuided } from "../diffusion/guidance.ts";
+import { ConfigError } from "../errors.ts";
+import type { PromptStates } from "../pipeline/generate-options.ts";
+import { guidanceOf } from "../pipeline/guidance-options.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+import type { GenerateValues } from "./generate-table.ts";
+import { guidanceOptionsOf } from "./guidance-options.ts";
+import { readTensors } from "./tensor-files.ts";
+
+/** What the help says of the option. */
+export const promptStatesOption = {
+  kind: "text",
+  value: "FILE",
+  about: "instead of a prompt, its hidden states, as forward text-encoder writes",
+} as const;
+
+/** Names of the tensors: those of the reference's arguments. */
+export const PROMPT = "prompt_embeds";
+export const NEGATIVE = "negative_prompt_embeds";
+
+/** Options that are about the words of a prompt, or need them. */
+const ofWords = ["prompts", "negative", "enhance", "invert"] as const;
+
+/** @throws ConfigError for hidden states beside a prompt, or where they cannot take its place */
+export function requireStatesAlone(values: GenerateValues, prompts: readonly string[]): void {
+  const { "prompt-states": file } = values;
+  if (file === undefined) return;
+  if (prompts.some((prompt) => prompt.trim() !== ""))
+    throw new ConfigError(`--prompt-states ${file} takes the place of the prompt; give one of them`);
+  const other = ofWords.find((name) => values[name] !== undefined);
+  if (other !== undefined)
+    throw new ConfigError(
+      `--prompt-states ${file} has no words, which --${other} needs; leave one of them out`,
+    );
+  if (values.steps === 0)
+    throw new ConfigError(`--steps 0 only decodes --latents; leave --prompt-states ${file} out`);
+}
+
+/** The states in the file that the options name. @throws ConfigError for a file without them; WeightsError */
+export async function promptStatesOf(values: GenerateValues): Promise<PromptStates | undefined> {
+  const { "prompt-states": file } = values;
+  if (file === undefined) return undefined;
+  const tensors = await readTensors(file);
+  const positive = stateIn(file, tensors, PROMPT);
+  if (!isGuided(guidanceOf(guidanceOptionsOf(values)))) return { positive, negative: positive };
+  return { positive, negative: stateIn(file, tensors, NEGATIVE) };
+}
+
+/** Hidden states `[T, textDim]`, which may have a batch axis of one. */
+function stateIn(file: string, tensors: ReadonlyMap<string, HostTensor>, name: string): HostTensor {
+  const states = tensors.get(name);
+  if (states === undefined)
+    throw new ConfigError(
+      `${file} holds no tensor named ${name}, but ${[...tensors.keys()].join(", ") || "none"}; ` +
+        `forward text-encoder with --prompt and --negative writes ${PROMPT} and, for guidance, ${NEGATIVE}`,
+    );
+  const shape = states.shape.length === 3 && states.shape[0] === 1 ? states.shape.slice(1) : states.shape;
+  if (states.dtype !== "f32" || shape.length !== 2)
+    throw new ConfigError(
+      `${name} in ${file} must be floats [T, C] or [1, T, C], got ${states.dtype} [${states.shape.join(", ")}]`,
+    );
+  return { ...states, shape };
+}

@@ -1,0 +1,54 @@
+/** @file Frames in a safetensors file, as --save-frames writes them: a clip from outside without a codec's losses. */
+import { ConfigError } from "../errors.ts";
+import { showShape, sizeOf } from "../graph/shape.ts";
+import type { HostTensor } from "../runtime/protocol.ts";
+import { readFloats } from "../weights/read.ts";
+import { readHeader } from "../weights/safetensors.ts";
+
+/** Whether a source names such a file. */
+export function namesExactFrames(source: unknown): source is string {
+  return typeof source === "string" && /\.safetensors$/i.test(source);
+}
+
+/**
+ * The tensor `frames [T, H, W, 3]` in [0, 1] of a file as pixels `[T, 3, H, W]` in [-1, 1], not rounded to 8 bits: as
+ * many of the first as `counted` makes of those that there are.
+ * @throws ConfigError for a file without such frames, or with frames of another size; WeightsError for a bad file
+ */
+export async function readExactFrames(
+  file: string,
+  { width, height }: { readonly width: number; readonly height: number },
+  counted: (available: number) => number,
+): Promise<HostTensor> {
+  const { tensors } = await readHeader(file);
+  const stored = tensors.get("frames");
+  if (stored === undefined)
+    throw new ConfigError(
+      `${file} holds no tensor named frames, but ${[...tensors.keys()].join(", ") || "none"}; ` +
+        "--save-frames writes one",
+    );
+  const { shape } = stored;
+  if (shape.length !== 4 || shape[0] < 1 || shape[3] !== 3)
+    throw new ConfigError(`frames in ${file} must be [T, H, W, 3], got ${showShape(shape)}`);
+  const [count, high, wide] = shape;
+  if (wide !== width || high !== height)
+    throw new ConfigError(
+      `the frames in ${file} are ${wide}x${high}, and the clip is ${width}x${height}; frames of a safetensors file are ` +
+        `not fitted, so make the clip ${wide}x${high} (--width, --height) or give a video`,
+    );
+  const used = counted(count);
+  const values = await readFloats(stored);
+  const odd = values.find((value) => !(value >= 0 && value <= 1));
+  if (odd !== undefined) throw new ConfigError(`frames in ${file} must lie in 0 to 1, got ${odd}`);
+  return signed(values, [used, high, wide]);
+}
+
+function signed(values: Float32Array, [count, height, width]: readonly number[]): HostTensor {
+  const shape = [count, 3, height, width];
+  const plane = height * width;
+  const data = new Float32Array(sizeOf(shape));
+  for (let t = 0; t < count; t++)
+    for (let i = 0; i < plane; i++)
+      for (let c = 0; c < 3; c++) data[(t * 3 + c) * plane + i] = 2 * values[(t * plane + i) * 3 + c] - 1;
+  return { dtype: "f32", shape, data };
+}
