@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command line: the built package where there is one, the sources in a checkout.
+// The command line: the sources in a checkout, so that it needs no build there, and what was built from them elsewhere.
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 

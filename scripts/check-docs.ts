@@ -55,7 +55,7 @@ export function exportsOf(file: string): { readonly name: string; readonly about
 
 /** Names that code in a text imports from this package, which does not export them. */
 export function brokenImports(file: string, text: string, exports: readonly string[]): string[] {
-  const code = [...text.matchAll(fence)].map(([, lines]) => lines).join("\n");
+  const code = codeIn(text).join("\n");
   const lists = [...code.matchAll(/import (?:type )?\{([^}]*)\} from "cogvideox"/g)].map(
     ([, names]) => names,
   );
@@ -122,7 +122,14 @@ function anchors(text: string): Set<string> {
   );
 }
 
-const fence = /^ *```[^\n]*\n([\s\S]*?)^ *```/gm;
+const fence = /^ *```([^\n]*)\n([\s\S]*?)^ *```/gm;
+
+/** The code blocks of a text, all of them or those of one language. */
+export function codeIn(text: string, language?: string): string[] {
+  return [...text.matchAll(fence)]
+    .filter(([, name]) => language === undefined || name.trim() === language)
+    .map(([, , code]) => code);
+}
 
 function withoutFences(text: string): string {
   return text.replace(fence, "");
@@ -135,7 +142,7 @@ export function brokenCommands(
   commands: readonly Command[],
   scripts: readonly string[],
 ): string[] {
-  const lines = [...text.matchAll(fence)].flatMap(([, code]) => code.replace(/\\\n\s*/g, " ").split("\n"));
+  const lines = codeIn(text).flatMap((code) => code.replace(/\\\n\s*/g, " ").split("\n"));
   return lines.flatMap((line) => {
     const fault = faultOf(line, commands, scripts);
     return fault === undefined ? [] : [`${file}: ${fault} in "${line.trim()}"`];

@@ -51,7 +51,12 @@ test("the program is the example, which makes a video", async ({ skip }) => {
   const [, program] = /```ts\n([\s\S]*?)```/.exec(readme)!;
   expect(readFileSync(join(project, example), "utf8")).toContain(program);
   const cwd = temporaryFolder();
-  const ended = await runProcess(["--import", import.meta.resolve("tsx"), join(project, example)], { cwd });
+  // In a checkout it is tsconfig.json that says where the sources of "cogvideox" are.
+  const env = { TSX_TSCONFIG_PATH: join(project, "tsconfig.json") };
+  const ended = await runProcess(["--import", import.meta.resolve("tsx"), join(project, example)], {
+    cwd,
+    env,
+  });
   expect(ended).toEqual({ status: 0, stdout: "", stderr: "" });
   if (!hasFfprobe()) skip("ffprobe is not installed");
   expect(probe(join(cwd, "out.mp4"))).toMatchObject(clip);
