@@ -4,12 +4,11 @@ import { join } from "node:path";
 import { shellWords } from "./shell-words.ts";
 import { root } from "./source-files.ts";
 
-/** A picture docs/images/modes/NAME.png and its commands. */
-export type DocPicture = {
-  readonly name: string;
-  /** Arguments behind `npx cogvideox generate`, for every line of the block of code. */
-  readonly calls: readonly (readonly string[])[];
-};
+/** A call of `npx cogvideox`: what makes a clip, and what it is told. */
+export type PictureCall = { readonly command: "generate" | "data"; readonly args: readonly string[] };
+
+/** A picture docs/images/modes/NAME.png and its commands, one for every line of the block of code. */
+export type DocPicture = { readonly name: string; readonly calls: readonly PictureCall[] };
 
 /** The pictures of all pages in docs/, in the order of the pages' names. */
 export function docPictures(): DocPicture[] {
@@ -19,7 +18,7 @@ export function docPictures(): DocPicture[] {
 
 /**
  * The pictures of one page.
- * @throws Error for a block of code above a picture that holds anything but calls of generate
+ * @throws Error for a block of code above a picture that holds anything but calls of generate and data edges
  */
 export function picturesIn(page: string): DocPicture[] {
   const blocks = page.matchAll(
@@ -34,8 +33,12 @@ export function picturesIn(page: string): DocPicture[] {
   });
 }
 
-function callIn(line: string, name: string): string[] {
+function callIn(line: string, name: string): PictureCall {
   const [npx, program, command, ...args] = shellWords(line);
-  if (npx === "npx" && program === "cogvideox" && command === "generate") return args;
-  throw new Error(`the code above the picture ${name} must be calls of npx cogvideox generate, got: ${line}`);
+  const isOurs = npx === "npx" && program === "cogvideox";
+  if (isOurs && (command === "generate" || (command === "data" && args[0] === "edges")))
+    return { command, args };
+  throw new Error(
+    `the code above the picture ${name} must be calls of npx cogvideox generate or data edges, got: ${line}`,
+  );
 }

@@ -11,13 +11,14 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { askedJob } from "../src/cli/asked-job.ts";
+import { data } from "../src/cli/commands/data.ts";
 import { generate } from "../src/cli/commands/generate.ts";
 import { outputsOf, runJob } from "../src/cli/generate-job.ts";
 import { generateTable } from "../src/cli/generate-table.ts";
 import { parseOptions } from "../src/cli/options.ts";
 import type { Job } from "../src/cli/run-folder.ts";
 import { readClip } from "../src/media/pictures.ts";
-import { type DocPicture, docPictures } from "./doc-pictures.ts";
+import { type DocPicture, docPictures, type PictureCall } from "./doc-pictures.ts";
 import { type Cell, drawSheet } from "./sheet.ts";
 import { root } from "./source-files.ts";
 
@@ -68,8 +69,12 @@ async function drawn({ name, calls }: DocPicture): Promise<string> {
   }
 }
 
-async function clipsOf(call: readonly string[]): Promise<Clip[]> {
-  const { values, positionals } = parseOptions(call, generateTable, generate.positionals);
+async function clipsOf({ command, args }: PictureCall): Promise<Clip[]> {
+  if (command === "data") {
+    await data.run([...args], quiet);
+    return [await clipIn(args[args.indexOf("-o") + 1], "its edges")];
+  }
+  const { values, positionals } = parseOptions([...args], generateTable, generate.positionals);
   const job = await askedJob({ ...values, model }, positionals);
   await runJob(job, quiet);
   const labels = labelsOf(job);

@@ -90,7 +90,10 @@ function seenOf(scene: Scene): Pick<ClipRequest, "image" | "ends" | "control"> {
   const { size, frames } = data;
   const rgb = renderScene(scene, { ...size, frames });
   const frame = 3 * size.width * size.height;
-  const picture = (of: Uint8Array, at: number) => ({ ...size, rgb: of.subarray(at * frame, (at + 1) * frame) });
+  const picture = (of: Uint8Array, at: number) => ({
+    ...size,
+    rgb: of.subarray(at * frame, (at + 1) * frame),
+  });
   if (kind === "image") return { image: picture(rgb, 0) };
   if (kind === "inpaint") return { ends: { start: picture(rgb, 0), end: picture(rgb, frames - 1) } };
   if (kind !== "control") return {};

@@ -113,16 +113,20 @@ describe("pictures of modes", () => {
     const block = (...lines: string[]) => ["```sh", ...lines, "```", ""];
     const page = [
       ...block("npm ci"),
-      ...block('npx cogvideox generate "a star" \\', "  --seed 1", "npx cogvideox generate b"),
+      ...block('npx cogvideox generate "a star" \\', "  --seed 1", "npx cogvideox data edges b -o c"),
       "![x](images/modes/star.png)",
       ...block("npm test"),
       "A sentence between.",
       "![y](images/modes/other.png)",
     ].join("\n");
-    expect(picturesIn(page)).toEqual([{ name: "star", calls: [["a star", "--seed", "1"], ["b"]] }]);
-    const wrong = page.replace("npx cogvideox generate b", "npx cogvideox inspect b");
+    const calls = [
+      { command: "generate", args: ["a star", "--seed", "1"] },
+      { command: "data", args: ["edges", "b", "-o", "c"] },
+    ];
+    expect(picturesIn(page)).toEqual([{ name: "star", calls }]);
+    const wrong = page.replace("npx cogvideox data edges b", "npx cogvideox data read b");
     expect(() => picturesIn(wrong)).toThrow(
-      /above the picture star must be calls .* got: npx cogvideox inspect b/,
+      /above the picture star must be calls .* got: npx cogvideox data read b/,
     );
   });
 });

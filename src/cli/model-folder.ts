@@ -4,7 +4,7 @@ import { downloadModel, type Snapshot } from "../hub/download.ts";
 import type { DownloadEvent } from "../hub/download-events.ts";
 import { HubFailure } from "../hub/failure.ts";
 import { looksLikeModelId } from "../hub/model-id.ts";
-import { nanoFolder, nanoImageFolder } from "../pipeline/nano.ts";
+import { nanoFolder, nanoSiblings } from "../pipeline/nano.ts";
 import { exists } from "../weights/file.ts";
 import type { Context } from "./command.ts";
 import { byteSize, count } from "./numbers.ts";
@@ -17,17 +17,26 @@ export const modelOption = {
   about: "checkpoint folder, or owner/name[@revision] on the hub (nano, which comes along)",
 } as const;
 
+/** The options that say which checkpoint is meant. */
+type Asked = {
+  readonly model?: string;
+  readonly image?: string;
+  readonly control?: string;
+  readonly "start-image"?: string;
+  readonly "end-image"?: string;
+};
+
 /**
  * The checkpoint folder that --model means. A folder wins over a model of the same name; anything else of the form
- * `owner/name` is downloaded, with its progress on the terminal. Without --model it is nano, which comes along, or its
- * sibling for images where the clip begins with one.
+ * `owner/name` is downloaded, with its progress on the terminal. Without --model it is nano, which comes along, or that
+ * of its siblings which sees what is given beside the prompt.
  * @throws ConfigError when neither a folder nor the hub has it; WeightsError; CancelledError
  */
 export async function modelFolder(
-  { model, image }: { readonly model?: string; readonly image?: string },
+  { model, ...given }: Asked,
   { terminal, signal }: Pick<Context, "terminal" | "signal">,
 ): Promise<string> {
-  if (model === undefined) return image === undefined ? nanoFolder : nanoImageFolder;
+  if (model === undefined) return nanoFor(given);
   if (!looksLikeModelId(model) || (await exists(model))) return model;
   try {
     return (await downloadWithProgress(model, undefined, { terminal, signal })).folder;
@@ -38,6 +47,13 @@ export async function modelFolder(
       ? new ConfigError(message, { cause: error })
       : new HubFailure(error.kind, message, { cause: error });
   }
+}
+
+function nanoFor(given: Omit<Asked, "model">): string {
+  if (given.image !== undefined) return nanoSiblings.image;
+  if (given.control !== undefined) return nanoSiblings.control;
+  const isBetween = given["start-image"] !== undefined || given["end-image"] !== undefined;
+  return isBetween ? nanoSiblings.inpaint : nanoFolder;
 }
 
 /** Downloads a model and tells people and programs how it goes. */

@@ -7,5 +7,9 @@ import { fileURLToPath } from "node:url";
  */
 export const nanoFolder = fileURLToPath(new URL("../../models/nano", import.meta.url));
 
-/** Folder of nano's sibling for clips that begin with a picture. */
-export const nanoImageFolder = fileURLToPath(new URL("../../models/nano-i2v", import.meta.url));
+/** Folders of nano's siblings, by what they see beside the text. */
+export const nanoSiblings = {
+  image: fileURLToPath(new URL("../../models/nano-i2v", import.meta.url)),
+  control: fileURLToPath(new URL("../../models/nano-control", import.meta.url)),
+  inpaint: fileURLToPath(new URL("../../models/nano-inpaint", import.meta.url)),
+} as const;

@@ -1,8 +1,8 @@
 /** @file What the README shows works as it stands there. */
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { shellWords } from "../../scripts/shell-words.ts";
 import { readClip } from "../../src/data/shapes/reader/read.ts";
 import { renderScene } from "../../src/data/shapes/render.ts";
@@ -30,8 +30,7 @@ test("the first command makes a video that shows what it says, with the model th
   expect(probe(file)).toMatchObject(clip);
 });
 
-test("a picture without a model begins a clip of nano's sibling", async () => {
-  const cwd = temporaryFolder();
+describe("without a model, nano's siblings take what is given beside the prompt", () => {
   const [colour, shape, motion] = ["blue", "star", "left"] as const;
   const object = { colour, shape, motion, size: "large", radius: 0.18, travel: 0.385, turn: 0 } as const;
   const scene: Scene = {
@@ -39,12 +38,44 @@ test("a picture without a model begins a clip of nano's sibling", async () => {
     background: { tone: "black", pattern: "plain" },
     camera: "still",
   };
-  const raw = { width: 64, height: 64, channels: 3 } as const;
-  const start = renderScene(scene, { ...raw, frames: 1 });
-  await sharp(start, { raw }).png().toFile(join(cwd, "start.png"));
-  const line = ["generate", "a blue star moves left", "--image", "start.png", "--steps", "20", "--seed", "1"];
-  expect(await cogvideoxProcess(line, { cwd })).toMatchObject({ status: 0 });
-  expect(await objectsIn(join(cwd, "video-1.mp4"))).toMatchObject([{ colour, shape, motion }]);
+  const [frames, bytes] = [17, 3 * 64 * 64];
+  const rgb = renderScene(scene, { width: 64, height: 64, frames });
+  const made = async (prompt: string, cwd: string, ...options: readonly string[]) => {
+    const line = ["generate", prompt, ...options, "--steps", "20", "--seed", "1"];
+    expect(await cogvideoxProcess(line, { cwd })).toMatchObject({ status: 0 });
+    return objectsIn(join(cwd, "video-1.mp4"));
+  };
+  const writePicture = (file: string, frame: number) =>
+    sharp(rgb.subarray(frame * bytes, (frame + 1) * bytes), { raw: { width: 64, height: 64, channels: 3 } })
+      .png()
+      .toFile(file);
+
+  test("a first picture", async () => {
+    const cwd = temporaryFolder();
+    await writePicture(join(cwd, "start.png"), 0);
+    const found = await made("a blue star moves left", cwd, "--image", "start.png");
+    expect(found).toMatchObject([{ colour, shape, motion }]);
+  });
+
+  test("pictures at both ends, which decide where it goes when the prompt does not", async () => {
+    const cwd = temporaryFolder();
+    await writePicture(join(cwd, "start.png"), 0);
+    await writePicture(join(cwd, "end.png"), frames - 1);
+    const ends = ["--start-image", "start.png", "--end-image", "end.png"];
+    expect(await made("a blue star", cwd, ...ends)).toMatchObject([{ colour, shape, motion }]);
+  });
+
+  test("a video of edges, which decides what moves where while the prompt decides its colour", async () => {
+    const cwd = temporaryFolder();
+    for (let frame = 0; frame < frames; frame++) {
+      mkdirSync(join(cwd, "frames"), { recursive: true });
+      await writePicture(join(cwd, "frames", `${frame}.png`), frame);
+    }
+    const drawn = await cogvideoxProcess(["data", "edges", "frames", "-o", "edges.mp4"], { cwd });
+    expect(drawn).toMatchObject({ status: 0 });
+    const found = await made("a red star", cwd, "--control", "edges.mp4");
+    expect(found).toMatchObject([{ colour: "red", shape, motion }]);
+  });
 });
 
 test("the program is the example, which makes a video", async ({ skip }) => {
