@@ -27,7 +27,7 @@ const { values, positionals } = parseArgs({
     prompts: { type: "string", default: "200" },
     seeds: { type: "string", default: "3" },
     steps: { type: "string", default: "50" },
-    guidance: { type: "string", default: "6" },
+    guidance: { type: "string" },
     scheduler: { type: "string", default: "ddim" },
     precision: { type: "string" },
     lora: { type: "string" },
@@ -37,18 +37,19 @@ const { values, positionals } = parseArgs({
   },
 });
 
-const request = {
-  steps: Number(values.steps),
-  guidance: Number(values.guidance),
-  scheduler: values.scheduler as "ddim" | "dpm",
-};
 const data = shapesOf(values.recipe);
 const sceneAt = heldOutScenes(data, 2024);
 const pipeline = await loadPipeline(positionals[0], {
   precision: values.precision as Precision | undefined,
   loras: values.lora === undefined ? [] : [{ file: values.lora }],
 });
-const isFromImage = takesImage(pipeline.checkpoint.transformer.config);
+const { config } = pipeline.checkpoint.transformer;
+const request = {
+  steps: Number(values.steps),
+  guidance: Number(values.guidance ?? config.guidance ?? 6),
+  scheduler: values.scheduler as "ddim" | "dpm",
+};
+const isFromImage = takesImage(config);
 const scores = { one: empty(), two: empty() };
 const start = performance.now();
 const from = Number(values.first);

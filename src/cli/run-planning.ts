@@ -57,7 +57,7 @@ async function planRequest({ values, prompts, seeds }: Job, models: PlannedModel
         ? { ...frameSize(config, options), frames: options.frames ?? config.sampleFrames }
         : clipSize(config, options);
   const texts =
-    new Set(prompts).size + (isGuided(guidanceOf(options)) ? 1 : 0) + (source === "invert" ? 1 : 0);
+    new Set(prompts).size + (isGuided(guidanceOf(options, config)) ? 1 : 0) + (source === "invert" ? 1 : 0);
   return {
     source,
     size,

@@ -42,7 +42,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     prompt: options.prompt,
     negativePrompt: options.negativePrompt ?? defaults.negativePrompt,
     steps: options.steps ?? defaults.steps,
-    ...guidanceRecipe(options),
+    ...guidanceRecipe(options, checkpoint.transformer.config),
     ...(options.stg ? { stg: options.stg } : {}),
     ...(loras.length > 0 ? { loras } : {}),
     ...(precision === "fp32" ? {} : { precision }),

@@ -23,7 +23,7 @@ const options = {
   height: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
   frames: { kind: "integer", about: "8k + 1 frames (the model's own length)" },
   steps: { kind: "integer", about: "denoising steps, 1 to 1000 (50)" },
-  guidance: { kind: "number", about: "guidance scale (6); 1 switches it off" },
+  guidance: { kind: "number", about: "guidance scale (6, or what the checkpoint says); 1 switches it off" },
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
   seed: { kind: "integer", about: "seed of the noise (0)" },
   device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
