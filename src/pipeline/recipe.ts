@@ -49,7 +49,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     ...(options.cache ? { cache: options.cache } : {}),
     ...(options.longVideo ? { longVideo: options.longVideo } : {}),
     tiling: options.tiling ?? false,
-    ...(checkpoint.tinyDecoder ? { decoder: "tiny" } : {}),
+    ...(checkpoint.tinyDecoder ? { decoder: checkpoint.tinyDecoder.source } : {}),
     scheduler: options.scheduler ?? checkpoint.scheduler.className,
     ...(options.parity ? { parity: true } : {}),
     seed: Number(options.seed ?? defaults.seed),
