@@ -3,7 +3,8 @@
  *
  *     tsx bench/caches.ts [DIR] [--prompts N] [--steps N] [--guidance X] [--cache CACHE]...
  *
- * A CACHE is what `generate --cache` takes, such as `teacache:0.2`. MagCache needs `cogvideox calibrate --model DIR` before.
+ * A CACHE is what `generate --cache` takes, such as `teacache:0.2`. MagCache needs `cogvideox calibrate --model DIR`
+ * before, and TeaCache does of models that are not official.
  */
 import { parseArgs } from "node:util";
 import { heldOutScenes, shapesOf } from "../scripts/recipe-scenes.ts";

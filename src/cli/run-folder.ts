@@ -4,11 +4,13 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promis
 import { join } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "../errors.ts";
+import { calibrationFile } from "../pipeline/caches/run-cache.ts";
 import { readRunState, type SavedState, writeRunState } from "../pipeline/resume.ts";
 import { TINY_FILE } from "../pipeline/tiny-decoder.ts";
 import { version } from "../pipeline/version.ts";
 import { sha256Of } from "../weights/file.ts";
 import { parseJson } from "../weights/json.ts";
+import { parseCache } from "./cache-option.ts";
 import { removeDeadDrafts } from "./dead-drafts.ts";
 import { type GenerateValues, generateTable } from "./generate-table.ts";
 import { parseLoras } from "./lora-option.ts";
@@ -139,7 +141,7 @@ export class RunFolder {
   async takeOver(outputs: readonly string[]): Promise<void> {
     const { sources, values } = this.saved;
     const now = await digests(values as unknown as GenerateValues);
-    const changed = Object.keys(sources).find((name) => now[name] !== sources[name]);
+    const changed = Object.keys({ ...sources, ...now }).find((name) => now[name] !== sources[name]);
     if (changed !== undefined)
       throw new ConfigError(
         `${changed} has changed since the run was begun; it cannot go on with another file`,
@@ -181,10 +183,11 @@ async function digests(values: GenerateValues): Promise<Record<string, string>> 
 
 /** Everything beside the model that the clips are made from. */
 function sourcesOf(values: GenerateValues): string[] {
-  const { lora, decoder, model = "" } = values;
+  const { lora, decoder, cache, model = "" } = values;
   const loras = parseLoras(lora).map(({ file }) => file);
   const weights = decoder === "tiny" ? join(model, TINY_FILE) : decoder;
-  const named = [...sourceNames.map((name) => values[name]), ...loras, weights];
+  const measured = calibrationFile(parseCache(cache), model) ?? undefined;
+  const named = [...sourceNames.map((name) => values[name]), ...loras, weights, measured];
   return named.filter((source) => source !== undefined);
 }
 
