@@ -3,7 +3,8 @@
  *
  *     tsx bench/caches.ts [DIR] [--prompts N] [--steps N] [--guidance X] [--cache CACHE]...
  *
- * A CACHE is what `generate --cache` takes, such as `teacache:0.2`. MagCache needs `cogvideox calibrate --model DIR` before.
+ * A CACHE is what `generate --cache` takes, such as `teacache:0.2`. MagCache needs `cogvideox calibrate --model DIR`
+ * before, and TeaCache does of models that are not official.
  */
 import { parseArgs } from "node:util";
 import { heldOutScenes, shapesOf } from "../scripts/recipe-scenes.ts";
@@ -20,7 +21,7 @@ const { values, positionals } = parseArgs({
   options: {
     prompts: { type: "string", default: "6" },
     steps: { type: "string", default: "50" },
-    guidance: { type: "string", default: "6" },
+    guidance: { type: "string" },
     cache: {
       type: "string",
       multiple: true,
@@ -28,12 +29,13 @@ const { values, positionals } = parseArgs({
     },
   },
 });
-const [steps, guidance, count] = [values.steps, values.guidance, values.prompts].map(Number);
+const [steps, count] = [values.steps, values.prompts].map(Number);
 const sceneAt = heldOutScenes(shapesOf("recipes/nano.yaml"), 2024);
 const prompts = Array.from({ length: count }, (_, index) =>
   captionOf(sceneAt(index), { seed: 5, index, length: "short" }),
 );
 const pipeline = await loadPipeline(positionals[0]);
+const guidance = Number(values.guidance ?? pipeline.checkpoint.transformer.config.guidance ?? 6);
 const plain = await clipsWith(pipeline, undefined);
 for (const cache of values.cache) {
   const cached = await clipsWith(pipeline, parseCache(cache));

@@ -2,7 +2,7 @@
  * @file Kills saved generations at random moments and lets them go on. Prints one line of JSON: how many kills landed
  * where, and whether every run came to the bytes of one that was left alone.
  *
- *     npx tsx bench/kill-resume.ts [--kills N] [--seed N] [--model DIR]
+ *     npx tsx bench/kill-resume.ts [--kills N] [--seed N] [--model DIR] [--cache CACHE] [--steps N]
  */
 import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
@@ -18,17 +18,20 @@ const { values } = parseArgs({
     kills: { type: "string", default: "20" },
     seed: { type: "string", default: "0" },
     model: { type: "string", default: fixture },
+    cache: { type: "string" },
+    steps: { type: "string", default: "200" },
   },
 });
 
 /**
- * Momentum, second order and fresh noise in every step: everything that a saved state can hold. So many steps that those
- * of a tiny model take as long as the program takes to start.
+ * Momentum, second order and fresh noise in every step: everything that a saved state can hold but what a cache keeps. So
+ * many steps that those of a tiny model take as long as the program takes to start.
  */
 const generate = [
   ...["generate", "a red circle moves right", "--model", resolve(values.model), "--seed", "7"],
-  ...["--steps", "200", "--scheduler", "dpm", "--apg", "-o", "clip.mp4"],
+  ...["--steps", values.steps, "--scheduler", "dpm", "--apg", "-o", "clip.mp4"],
   ...["--save-latents", "latents.safetensors"],
+  ...(values.cache === undefined ? [] : ["--cache", values.cache]),
 ];
 const generateSaved = [...generate, "--checkpoint-dir", "run", "--checkpoint-every", "5"];
 

@@ -15,7 +15,7 @@ const results: unknown[] = [];
 for (const call of chosen) results.push(await bench(call));
 process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
 
-/** The result of one benchmark; its progress goes to stderr. */
+/** The result of one benchmark, which is the first line; its progress goes to stderr. */
 function bench(call: readonly string[]): Promise<unknown> {
   const child = spawn(process.execPath, [cli, "bench", ...call, "--json"], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -26,7 +26,7 @@ function bench(call: readonly string[]): Promise<unknown> {
   });
   return new Promise((resolve, reject) => {
     child.on("close", (status) => {
-      if (status === 0) resolve(JSON.parse(output));
+      if (status === 0) resolve(JSON.parse(output.slice(0, output.indexOf("\n"))));
       else reject(new Error(`cogvideox bench ${call.join(" ")} ended with status ${status}`));
     });
   });

@@ -27,7 +27,7 @@ const { values, positionals } = parseArgs({
     prompts: { type: "string", default: "200" },
     seeds: { type: "string", default: "3" },
     steps: { type: "string", default: "50" },
-    guidance: { type: "string", default: "6" },
+    guidance: { type: "string" },
     scheduler: { type: "string", default: "ddim" },
     precision: { type: "string" },
     lora: { type: "string" },
@@ -37,11 +37,6 @@ const { values, positionals } = parseArgs({
   },
 });
 
-const request = {
-  steps: Number(values.steps),
-  guidance: Number(values.guidance),
-  scheduler: values.scheduler as "ddim" | "dpm",
-};
 const data = shapesOf(values.recipe);
 const sceneAt = heldOutScenes(data, 2024);
 const pipeline = await loadPipeline(positionals[0], {
@@ -49,6 +44,12 @@ const pipeline = await loadPipeline(positionals[0], {
   loras: values.lora === undefined ? [] : [{ file: values.lora }],
 });
 const [kind] = kindsOf(pipeline.checkpoint);
+const { config } = pipeline.checkpoint.transformer;
+const request = {
+  steps: Number(values.steps),
+  guidance: Number(values.guidance ?? config.guidance ?? 6),
+  scheduler: values.scheduler as "ddim" | "dpm",
+};
 const scores = { one: empty(), two: empty() };
 const grounds = new Map<string, number>();
 const start = performance.now();

@@ -6,6 +6,7 @@ test.each([
   [undefined, undefined],
   ["pab", { kind: "pab" }],
   ["teacache:0.2", { kind: "teacache", threshold: 0.2 }],
+  ["teacache:coefficients=a.json", { kind: "teacache", coefficientsFile: "a.json" }],
   ["pab:3", { kind: "pab", every: 3 }],
   ["pab:every=3,from=50,to=900", { kind: "pab", every: 3, from: 50, to: 900 }],
   ["dbcache:0.1,back=2", { kind: "dbcache", threshold: 0.1, back: 2 }],
@@ -20,7 +21,7 @@ test.each([
 test.each([
   ["teacach", 'got "teacach"; did you mean teacache?'],
   ["", 'got ""'],
-  ["magnitudes", 'got "magnitudes"'],
+  ["calibration", 'got "calibration"'],
   ["pab:evry=3", 'knows every, from, to, got "evry"'],
   ["pab:", 'every of --cache pab must be a number, got ""'],
   ["pab:x", 'every of --cache pab must be a number, got "x"'],

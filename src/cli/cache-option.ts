@@ -10,11 +10,11 @@ export const cacheOption = {
   about: "reuse: teacache, first-block, dbcache, pab, fastercache, magcache, taylorseer",
 } as const;
 
-type Kind = Exclude<CacheOptions["kind"], "magnitudes">;
+type Kind = Exclude<CacheOptions["kind"], "calibration">;
 
 /** Keys of every cache, in words of the library; a value without a key belongs to the first. */
 const keys: { readonly [K in Kind]: readonly string[] } = {
-  teacache: ["threshold"],
+  teacache: ["threshold", "coefficientsFile"],
   "first-block": ["threshold"],
   dbcache: ["threshold", "front", "back", "warmup", "most"],
   pab: ["every", "from", "to"],
@@ -24,7 +24,7 @@ const keys: { readonly [K in Kind]: readonly string[] } = {
 };
 
 /** Keys whose values are words. */
-const words: readonly string[] = ["ratiosFile", "part"];
+const words: readonly string[] = ["ratiosFile", "coefficientsFile", "part"];
 
 /** The cache that a text asks for. @throws ConfigError for a cache, a key or a number that is none */
 export function parseCache(text: string | undefined): CacheOptions | undefined {
@@ -68,6 +68,5 @@ function entryOf(kind: string, known: readonly string[], part: string): [string,
 
 /** A key as the command line writes it: `unconditional-every`; the file of ratios is `ratios`. */
 function spelled(key: string): string {
-  if (key === "ratiosFile") return "ratios";
-  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return key.replace(/File$/, "").replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

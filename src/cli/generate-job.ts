@@ -1,7 +1,9 @@
 /** @file Makes the clips of a job one after the other, and saves how far it is where asked for. */
 import { ConfigError, ShapeError, WeightsError } from "../errors.ts";
 import { STDOUT } from "../media/fragments.ts";
+import { parseTransformerConfig } from "../models/transformer/config.ts";
 import { clipsOf, readPrompts } from "../pipeline/batch.ts";
+import { openComponent } from "../pipeline/checkpoint.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import type { GenerateOptions } from "../pipeline/generate-options.ts";
 import { loadPipeline, type Pipeline } from "../pipeline/pipeline.ts";
@@ -38,9 +40,7 @@ export async function runJob(asked: Job, around: Context, resumed: RunFolder | n
   const model = await modelFolder(asked.values, context);
   const job = await fittingJob(await enhancedJob(asked, model, context), model, context, resumed);
   const dir = job.values["checkpoint-dir"];
-  // The folder and not the name on the hub, which may come to mean other weights.
-  const folder =
-    resumed ?? (dir ? await RunFolder.create(dir, { ...job, values: { ...job.values, model } }) : null);
+  const folder = resumed ?? (dir ? await RunFolder.create(dir, await settledJob(job, model)) : null);
   const loras = parseLoras(job.values.lora);
   const precision = precisionOf(job.values);
   const { decoder } = job.values;
@@ -52,6 +52,16 @@ export async function runJob(asked: Job, around: Context, resumed: RunFolder | n
   } finally {
     await pipeline.close();
   }
+}
+
+/**
+ * The job as it is saved: with the folder and not the name on the hub, which may come to mean other weights, and with the
+ * checkpoint's own guidance, which may come to be another.
+ */
+async function settledJob(job: Job, model: string): Promise<Job> {
+  const { config } = await openComponent(model, "transformer", parseTransformerConfig);
+  const { guidance = config.guidance } = job.values;
+  return { ...job, values: { ...job.values, model, guidance } };
 }
 
 /**

@@ -6,7 +6,7 @@ import type { OptionTable, OptionValues } from "./options.ts";
 
 /** Guidance, its course over the run, and the methods that mend what high scales do. */
 export const guidanceTable = {
-  guidance: { kind: "number", about: "guidance scale (6); 1 switches it off" },
+  guidance: { kind: "number", about: "guidance scale (6, or what the checkpoint says); 1 switches it off" },
   "guidance-mode": {
     kind: "text",
     choices: guidanceModes,

@@ -106,6 +106,7 @@ function optionsOf(recipe: Recipe): Record<string, unknown> {
   }
   for (const [option, name] of Object.entries(flags)) if (recipe[name] === true) options[option] = true;
   const { seed, scheduler, guidanceInterval, projectedGuidance, zeroStar, stg, loras, cache } = recipe;
+  add(options, recipe.decoder, null, { file: "decoder" });
   if (typeof seed === "number") options.seed = String(seed);
   if (scheduler === "ddim" || scheduler === "dpm") options.scheduler = scheduler;
   if (Array.isArray(guidanceInterval)) options["guidance-interval"] = guidanceInterval.join();

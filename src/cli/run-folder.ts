@@ -4,11 +4,16 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promis
 import { join } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "../errors.ts";
+import { calibrationFile } from "../pipeline/caches/run-cache.ts";
 import { readRunState, type SavedState, writeRunState } from "../pipeline/resume.ts";
+import { TINY_FILE } from "../pipeline/tiny-decoder.ts";
 import { version } from "../pipeline/version.ts";
+import { sha256Of } from "../weights/file.ts";
 import { parseJson } from "../weights/json.ts";
+import { parseCache } from "./cache-option.ts";
 import { removeDeadDrafts } from "./dead-drafts.ts";
 import { type GenerateValues, generateTable } from "./generate-table.ts";
+import { parseLoras } from "./lora-option.ts";
 import { argumentsOf, parseOptions } from "./options.ts";
 
 /** A job of `cogvideox generate` with nothing left to chance. */
@@ -28,7 +33,7 @@ const shape = z.object({
   values: z.record(z.string(), z.unknown()),
   prompts: z.array(z.string()).min(1),
   seeds: z.array(z.int()).min(1),
-  /** SHA-256 of the files that the clips are made from, by name. */
+  /** SHA-256 of the files and folders that the clips are made from, by name. */
   sources: z.record(z.string(), z.string()),
   done: z.int().min(0),
 });
@@ -139,7 +144,7 @@ export class RunFolder {
   async takeOver(outputs: readonly string[]): Promise<void> {
     const { sources, values } = this.saved;
     const now = await digests(values as unknown as GenerateValues);
-    const changed = Object.keys(sources).find((name) => now[name] !== sources[name]);
+    const changed = Object.keys({ ...sources, ...now }).find((name) => now[name] !== sources[name]);
     if (changed !== undefined)
       throw new ConfigError(
         `${changed} has changed since the run was begun; it cannot go on with another file`,
@@ -172,22 +177,29 @@ function requireValues(file: string, values: Saved["values"]): void {
 
 async function digests(values: GenerateValues): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
-  for (const name of sourceNames) {
-    const source = values[name];
-    const kind = source === undefined ? null : await stat(source).catch(() => null);
-    if (source !== undefined && kind !== null)
-      found[source] = await digestOf(source, kind.isDirectory() ? await readdir(source) : null);
+  for (const source of sourcesOf(values)) {
+    const kind = await stat(source).catch(() => null);
+    if (kind !== null) found[source] = await (kind.isDirectory() ? folderDigest(source) : sha256Of(source));
   }
   return found;
 }
 
-/** Of a folder of frames, the names count as well. */
-async function digestOf(source: string, names: readonly string[] | null): Promise<string> {
+/** Everything beside the model that the clips are made from. */
+function sourcesOf(values: GenerateValues): string[] {
+  const { lora, decoder, cache, model = "" } = values;
+  const loras = parseLoras(lora).map(({ file }) => file);
+  const weights = decoder === "tiny" ? join(model, TINY_FILE) : decoder;
+  const measured = calibrationFile(parseCache(cache), model) ?? undefined;
+  const named = [...sourceNames.map((name) => values[name]), ...loras, weights, measured];
+  return named.filter((source) => source !== undefined);
+}
+
+/** Of a folder, such as one of frames or a LoRA's, the names count as well. */
+async function folderDigest(folder: string): Promise<string> {
   const hash = createHash("sha256");
-  if (names === null) return hash.update(await readFile(source)).digest("hex");
-  for (const name of [...names].sort()) {
-    const file = join(source, name);
-    if ((await stat(file)).isFile()) hash.update(`${name}\n`).update(await readFile(file));
+  for (const name of (await readdir(folder, { recursive: true })).sort()) {
+    const file = join(folder, name);
+    if ((await stat(file)).isFile()) hash.update(`${name}\n${await sha256Of(file)}\n`);
   }
   return hash.digest("hex");
 }

@@ -55,7 +55,14 @@ const recordings: Record<Exclude<VideoFormat, "png">, (quality: number) => Recor
     filter: bt709,
     evenSize: true,
     colours: "bt709",
-    codecOptions: { crf: String(33 - 0.2 * quality), preset: "medium", profile: "high" },
+    codecOptions: {
+      crf: String(33 - 0.2 * quality),
+      preset: "medium",
+      profile: "high",
+      // Kernels for some processors, of what weighs macroblocks by their future, read beyond rows: the same frames gave other
+      // bytes every time where the width was no multiple of 128 pixels.
+      "x264-params": "cpu-independent=1",
+    },
     containerOptions: { movflags: "+faststart" },
   }),
   webm: (quality) => ({
@@ -70,7 +77,8 @@ const recordings: Record<Exclude<VideoFormat, "png">, (quality: number) => Recor
       "cpu-used": "4",
       "row-mt": "1",
     },
-    containerOptions: {},
+    // Without, tracks get random numbers.
+    containerOptions: { fflags: "+bitexact" },
   }),
   mkv: () => ({
     container: "matroska",

@@ -1,5 +1,6 @@
 /** @file Several clips in one call: all prompts are read at once, then one clip follows the other. */
 import { isGuided } from "../diffusion/guidance.ts";
+import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { PipelineEvent } from "./events.ts";
 import { encodeTexts } from "./generate.ts";
@@ -50,18 +51,19 @@ export async function readPrompts(
   clips: readonly GenerateOptions[],
 ): Promise<((clip: GenerateOptions) => PromptStates) | null> {
   if (clips.length < 2 || clips[0].steps === 0) return null;
-  const texts = [...new Set(clips.flatMap(textsOf))];
+  const { config } = pipeline.checkpoint.transformer;
+  const texts = [...new Set(clips.flatMap((clip) => textsOf(clip, config)))];
   const encoding = encodeTexts(pipeline, clips[0], texts);
   let next = await encoding.next();
   while (!next.done) next = await encoding.next();
   const states = new Map(texts.map((text, i) => [text, (next.value as HostTensor[])[i]]));
   return (clip) => {
-    const [positive, negative = positive] = textsOf(clip).map((text) => states.get(text)!);
+    const [positive, negative = positive] = textsOf(clip, config).map((text) => states.get(text)!);
     return { positive, negative, ofTexts: true };
   };
 }
 
-function textsOf(clip: GenerateOptions): string[] {
+function textsOf(clip: GenerateOptions, config: TransformerConfig): string[] {
   const { prompt, negativePrompt = defaults.negativePrompt } = clip;
-  return isGuided(guidanceOf(clip)) ? [prompt, negativePrompt] : [prompt];
+  return isGuided(guidanceOf(clip, config)) ? [prompt, negativePrompt] : [prompt];
 }

@@ -25,6 +25,11 @@ export type PipelineClass = (typeof pipelineClasses)[number];
 /** A model's configuration with its weights, mapped and not read. */
 export type Component<C> = { readonly config: C; readonly weights: WeightSet };
 
+/** A tiny decoder's weights and where they are from: the name they were asked for by, and the file's SHA-256. */
+export type TinyDecoderWeights = Component<TinyVaeConfig> & {
+  readonly source: { readonly file: string; readonly sha256: string };
+};
+
 /** Everything in a folder that `save_pretrained` of the reference writes. */
 export type Checkpoint = {
   readonly folder: string;
@@ -34,7 +39,7 @@ export type Checkpoint = {
   readonly vae: Component<VaeConfig>;
   readonly textEncoder: Component<T5Config>;
   /** Decodes instead of the VAE where it was asked for. */
-  readonly tinyDecoder?: Component<TinyVaeConfig>;
+  readonly tinyDecoder?: TinyDecoderWeights;
 };
 
 /**

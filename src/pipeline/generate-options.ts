@@ -8,7 +8,7 @@ import type { CacheState } from "./caches/cached-denoiser.ts";
 import type { CacheOptions } from "./caches/caches.ts";
 import type { ClipRequest } from "./clip-size.ts";
 import type { SegmentEvent } from "./events.ts";
-import { GUIDANCE, type GuidanceOptions } from "./guidance-options.ts";
+import type { GuidanceOptions } from "./guidance-options.ts";
 import type { LongVideoOptions } from "./long-video/long-video.ts";
 
 /** What to make. Everything but the prompt has the checkpoint's or the reference's default. */
@@ -66,4 +66,4 @@ export function hasOwnStates({ promptStates }: Pick<GenerateOptions, "promptStat
 }
 
 /** The reference's defaults. */
-export const defaults = { negativePrompt: "", steps: 50, guidance: GUIDANCE, seed: 0 } as const;
+export const defaults = { negativePrompt: "", steps: 50, seed: 0 } as const;

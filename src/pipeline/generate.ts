@@ -101,9 +101,9 @@ async function* makeLatents(
 
 /** What every step of a run is given, as far as the options say. @throws ConfigError for guidance that cannot be */
 export function conditionsOf({ checkpoint }: Pipeline, options: Unprompted): Conditions {
-  const guidance = guidanceOf(options);
-  const { layers } = checkpoint.transformer.config;
-  return { guidance, stg: checkedStg(options.stg, { layers, guided: isGuided(guidance) }) };
+  const { config } = checkpoint.transformer;
+  const guidance = guidanceOf(options, config);
+  return { guidance, stg: checkedStg(options.stg, { layers: config.layers, guided: isGuided(guidance) }) };
 }
 
 /** The run before its first step: sampler, plan, state, and what the model sees beside the latents. */
@@ -202,13 +202,14 @@ async function* encodePrompts(
   pipeline: Pipeline,
   options: GenerateOptions,
 ): AsyncGenerator<PipelineEvent, Prompts> {
-  const { guidance: scale = defaults.guidance, prompt, negativePrompt = defaults.negativePrompt } = options;
+  const { prompt, negativePrompt = defaults.negativePrompt } = options;
   if (options.promptStates) {
     const { truncated } = tokenizePrompts(pipeline, [prompt]);
     yield { kind: "encoded", truncated: truncated[0], seconds: 0 };
     return options.promptStates;
   }
-  const texts = isGuided({ scale }) ? [negativePrompt, prompt] : [prompt];
+  const { guidance } = conditionsOf(pipeline, options);
+  const texts = isGuided(guidance) ? [negativePrompt, prompt] : [prompt];
   const states = yield* encodeTexts(pipeline, options, texts);
   return { negative: states[0], positive: states[states.length - 1] };
 }

@@ -10,7 +10,7 @@ import { ConfigError } from "../errors.ts";
 
 /** Guidance as it is asked for; the reference's plain guidance where nothing is. */
 export type GuidanceOptions = {
-  /** Guidance scale; 6 unless given, 1 or less switches guidance off. */
+  /** Guidance scale; what the checkpoint says unless given, or 6; 1 or less switches guidance off. */
   readonly guidance?: number;
   /** How the weight goes over the run; "constant" unless given. */
   readonly guidanceMode?: GuidanceMode;
@@ -27,11 +27,14 @@ export type GuidanceOptions = {
 };
 
 /** The reference's scale. */
-export const GUIDANCE = 6;
+const GUIDANCE = 6;
 
-/** @throws ConfigError for guidance that cannot be */
-export function guidanceOf(options: GuidanceOptions): Guidance {
-  const { guidance: scale = GUIDANCE, guidanceMode, dynamicGuidance } = options;
+/** The scale of a model where none is asked for. */
+type OwnGuidance = { readonly guidance?: number };
+
+/** Guidance as options ask for it of a model. @throws ConfigError for guidance that cannot be */
+export function guidanceOf(options: GuidanceOptions, own: OwnGuidance = {}): Guidance {
+  const { guidance: scale = own.guidance ?? GUIDANCE, guidanceMode, dynamicGuidance } = options;
   if (dynamicGuidance && guidanceMode !== undefined && guidanceMode !== "wave")
     throw new ConfigError(
       `dynamic guidance (--dynamic-cfg) is the mode wave, but the mode ${guidanceMode} is given`,
@@ -47,8 +50,11 @@ export function guidanceOf(options: GuidanceOptions): Guidance {
 }
 
 /** What a recipe says of guidance: what was asked for beyond the reference's. */
-export function guidanceRecipe(options: GuidanceOptions): Readonly<Record<string, unknown>> {
-  const { guidance = GUIDANCE, dynamicGuidance = false } = options;
+export function guidanceRecipe(
+  options: GuidanceOptions,
+  own: OwnGuidance,
+): Readonly<Record<string, unknown>> {
+  const { guidance = own.guidance ?? GUIDANCE, dynamicGuidance = false } = options;
   const { guidanceMode, guidanceInterval, guidanceRescale, projectedGuidance, zeroStar } = options;
   const extra = { guidanceMode, guidanceInterval, guidanceRescale, projectedGuidance, zeroStar };
   const given = Object.entries(extra).filter(([, value]) => value !== undefined);

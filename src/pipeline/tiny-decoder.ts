@@ -16,7 +16,8 @@ import { declaredShapes, mapWeights } from "../runtime/mapped-weights.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import { SegmentPool } from "../runtime/segment-pool.ts";
 import { openWeightsFile, type WeightSet } from "../weights/checkpoint.ts";
-import type { Component } from "./checkpoint.ts";
+import { sha256Of } from "../weights/file.ts";
+import type { Component, TinyDecoderWeights } from "./checkpoint.ts";
 import { sliceFrames } from "./clip-layout.ts";
 import type { RunHooks } from "./run-hooks.ts";
 
@@ -32,7 +33,7 @@ export async function openTinyDecoder(
   decoder: string,
   folder: string,
   channels: number,
-): Promise<Component<TinyVaeConfig>> {
+): Promise<TinyDecoderWeights> {
   const file = decoder === "tiny" ? join(folder, TINY_FILE) : decoder;
   const weights = await openWeightsFile(file);
   const config = configOf(file, weights);
@@ -42,7 +43,7 @@ export async function openTinyDecoder(
         "take weights for CogVideoX (taecvx)",
     );
   mapTiny(weights, config);
-  return { config, weights };
+  return { config, weights, source: { file: decoder, sha256: await sha256Of(file) } };
 }
 
 function configOf(file: string, { tensors }: WeightSet): TinyVaeConfig {

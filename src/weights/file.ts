@@ -1,5 +1,6 @@
-/** @file Opens files, reads and writes them by position, and puts system errors into words. */
-import type { Stats } from "node:fs";
+/** @file Opens files, reads and writes them by position, takes their digests, and puts system errors into words. */
+import { createHash } from "node:crypto";
+import { createReadStream, type Stats } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { WeightsError } from "../errors.ts";
 
@@ -78,6 +79,17 @@ export async function withFile<T>(
     throw fileError("read weights", file, cause);
   } finally {
     await handle?.close();
+  }
+}
+
+/** SHA-256 of what a file holds, as hexadecimal digits. @throws WeightsError */
+export async function sha256Of(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  try {
+    for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
+    return hash.digest("hex");
+  } catch (cause) {
+    throw fileError("read", file, cause);
   }
 }
 

@@ -1,4 +1,5 @@
 /** @file Caches on the command line, in every mode and together with guidance that changes the batch. */
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { describe, expect, test } from "vitest";
@@ -61,4 +62,33 @@ test("magcache wants its ratios, and finds what calibrate has measured", async (
   expect(measured.stdout.trim()).toBe(join(model, "magcache.json"));
   const { blocks } = await evaluations(model, ["--cache", "magcache:threshold=100,retention=0"]);
   expect(blocks).toEqual({ done: 2 * 3 * 2, skipped: 2 * 3 * 4 });
+});
+
+test("teacache takes the polynomial that calibrate has fitted, from the model's folder or from a file", async () => {
+  const model = copyCheckpoint("t2v-rope");
+  const file = join(model, "magcache.json");
+  const size = ["--width", "64", "--height", "48", "--frames", "9", "--steps", "6"];
+  await cogvideox(["calibrate", "--model", model, ...size]);
+  const measured = JSON.parse(readFileSync(file, "utf8"));
+  expect(measured.coefficients).toHaveLength(5);
+  const before = await evaluations(model, ["--cache", "teacache"]);
+  const constant = join(temporaryFolder(), "constant.json");
+  const computed = async (foretold: number, args: string, to = file) => {
+    writeFileSync(to, JSON.stringify({ ...measured, coefficients: [0, 0, 0, 0, foretold] }));
+    return (await evaluations(model, ["--cache", args])).blocks.done / (2 * 3);
+  };
+  // The first and the last of the 6 steps, and those whose sum of 0.04 each reaches 0.1.
+  expect(await computed(0.04, "teacache")).toBe(3);
+  expect(await computed(1, "teacache")).toBe(6);
+  expect(await computed(0, `teacache:coefficients=${constant}`, constant)).toBe(2);
+  writeFileSync(file, JSON.stringify(measured));
+  expect(await evaluations(model, ["--cache", "teacache"])).toEqual(before);
+  const refused = await generate(model, [
+    "--cache",
+    `teacache:coefficients=${join(model, "model_index.json")}`,
+  ]);
+  expect(refused.status).toBe(2);
+  expect(refused.stderr).toMatch(
+    /model_index\.json holds no polynomial for teacache; measure it with cogvideox calibrate/,
+  );
 });

@@ -150,7 +150,7 @@ test("a prompt over the token limit is cut with a warning that shows the rest", 
   expect(left).toEqual(["clip.mp4"]);
 });
 
-test("a benchmark prints what it measured as one JSON object", async () => {
+test("a benchmark prints what it measured as one JSON object, and then that it is done", async () => {
   const size = ["--width", "64", "--height", "48", "--frames", "9"];
   const ended = await cogvideox(["bench", "dit", "--layers", "1", "--runs", "1", ...size, "--json"]);
   expect(ended.status).toBe(0);
@@ -160,7 +160,12 @@ test("a benchmark prints what it measured as one JSON object", async () => {
       ...{ what: "dit", precision: "fp32", layers: 1, tokens: 226 + 36, seconds: number, gflops: number },
       ...{ peakRssMiB: number, peakAnonMiB: number, idleAnonMiB: number },
     },
+    { event: "done", seconds: number, peakRssMiB: number },
   ]);
+  const [measured, done] = jsonLines(ended) as unknown as { seconds: number; peakRssMiB: number }[];
+  // A run to warm up and the weights that are written before count as well.
+  expect(done.seconds).toBeGreaterThan(measured.seconds);
+  expect(done.peakRssMiB).toBeGreaterThanOrEqual(measured.peakRssMiB);
 });
 
 test("the same seed gives the same latents in any process, bit by bit; another seed does not", async () => {

@@ -89,6 +89,29 @@ test.each<[string, object]>([
   await expect(readRunState(file)).rejects.toThrow(/holds a run whose state is not complete/);
 });
 
+test.each<[string, object, string]>([
+  ["a LoRA", { lora: ["one.safetensors:0.5"] }, "one.safetensors"],
+  ["a LoRA in a folder", { lora: ["tuned", "one.safetensors"] }, "tuned/nested/weights.safetensors"],
+  ["a tiny decoder", { decoder: "one.safetensors" }, "one.safetensors"],
+  ["a cache's measurements", { cache: "teacache:coefficients=one.safetensors" }, "one.safetensors"],
+  ["the model's measurements", { cache: "magcache", model: "tuned" }, "tuned/magcache.json"],
+  ["the model's tiny decoder", { decoder: "tiny", model: "tuned" }, "tuned/taecvx.safetensors"],
+])("a run that saw another file of %s does not go on", async (_, named, changed) => {
+  const cwd = temporaryFolder();
+  const at = (file: string) => join(cwd, file);
+  mkdirSync(at("tuned/nested"), { recursive: true });
+  const files = ["one.safetensors", "tuned/nested/weights.safetensors", "tuned/taecvx.safetensors"];
+  for (const file of files) writeFileSync(at(file), "before");
+  const absolute = JSON.parse(JSON.stringify(named).replace(/(["=])(one|tuned)/g, `$1${cwd}/$2`));
+  const { folder } = await savedRun(absolute);
+  await (await RunFolder.open(folder)).takeOver([]);
+  writeFileSync(at(changed), "after");
+  const asked = at(changed.replace(/nested.*/, "").replace(/\/$/, ""));
+  await expect((await RunFolder.open(folder)).takeOver([])).rejects.toThrow(
+    `${asked} has changed since the run was begun; it cannot go on with another file`,
+  );
+});
+
 test("a run whose frames have changed, or whose folder is gone, does not go on", async () => {
   const frames = join(temporaryFolder(), "frames");
   mkdirSync(frames);

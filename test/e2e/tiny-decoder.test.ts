@@ -1,4 +1,6 @@
 /** @file The tiny decoder on the command line, for the clip and for looks at it. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { readVideo } from "../../src/media/read.ts";
@@ -31,7 +33,11 @@ test("decodes the clip, and shows it in full after every step", async () => {
     for await (const { width, height } of readVideo(join(cwd, name))) frames.push([width, height]);
     expect(frames).toEqual(Array(9).fill([64, 48]));
   }
-  expect(await readRecipe(join(cwd, "clip.gif"))).toMatchObject({ decoder: "tiny" });
+  const sha256 = createHash("sha256").update(readFileSync(weights)).digest("hex");
+  expect(await readRecipe(join(cwd, "clip.gif"))).toMatchObject({ decoder: { file: weights, sha256 } });
+  const like = await cogvideox(["generate", "--like", "clip.gif", "-o", "like.gif"], { cwd });
+  expect(like.status).toBe(0);
+  expect(readFileSync(join(cwd, "like.gif")).equals(readFileSync(join(cwd, "clip.gif")))).toBe(true);
 });
 
 test.each<[string[], RegExp, number]>([

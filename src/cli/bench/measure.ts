@@ -48,7 +48,8 @@ function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 }
 
-function mebibytes(bytes: number): number {
+/** Bytes in MiB, to the nearest. */
+export function mebibytes(bytes: number): number {
   return Math.round(bytes / 2 ** 20);
 }
 

@@ -1,7 +1,9 @@
 /** @file `cogvideox bench`: how fast the models are on this machine and what memory they take. */
 import { ConfigError } from "../../errors.ts";
 import { Engine } from "../../runtime/engine.ts";
+import { readMemory } from "../../runtime/memory.ts";
 import { devices } from "../../runtime/protocol.ts";
+import { mebibytes } from "../bench/measure.ts";
 import {
   type BenchRequest,
   type BenchResult,
@@ -51,6 +53,7 @@ export const bench = command({
       throw new ConfigError(
         `--precision ${precision} is for the transformer alone; leave it out for ${what}`,
       );
+    const started = performance.now();
     const engine = new Engine(engineOptions(values));
     try {
       const request = {
@@ -70,6 +73,8 @@ export const bench = command({
     } finally {
       await engine.close();
     }
+    const seconds = (performance.now() - started) / 1000;
+    context.terminal.emit({ event: "done", seconds, peakRssMiB: mebibytes(readMemory().peak) });
   },
 });
 

@@ -1,5 +1,6 @@
-/** @file `cogvideox calibrate`: measures what magcache needs to know of a model. */
+/** @file `cogvideox calibrate`: measures what magcache and teacache need to know of a model. */
 import { join } from "node:path";
+import { type Measured, teaCacheCoefficients } from "../../pipeline/caches/calibration.ts";
 import { RATIOS_FILE, writeRatios } from "../../pipeline/caches/ratios-file.ts";
 import type { GenerateOptions } from "../../pipeline/generate-options.ts";
 import { loadPipeline, type Pipeline } from "../../pipeline/pipeline.ts";
@@ -23,7 +24,7 @@ const options = {
   height: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
   frames: { kind: "integer", about: "8k + 1 frames (the model's own length)" },
   steps: { kind: "integer", about: "denoising steps, 1 to 1000 (50)" },
-  guidance: { kind: "number", about: "guidance scale (6); 1 switches it off" },
+  guidance: { kind: "number", about: "guidance scale (6, or what the checkpoint says); 1 switches it off" },
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
   seed: { kind: "integer", about: "seed of the noise (0)" },
   device: { kind: "text", choices: devices, about: "where to compute (cpu)" },
@@ -34,7 +35,7 @@ type Values = OptionValues<typeof options>;
 
 export const calibrate = command({
   name: "calibrate",
-  about: "Measure the ratios of magnitudes that --cache magcache needs, once for a model",
+  about: "Measure what --cache magcache needs of a model, and teacache of one that is not official",
   positionals: ["[PROMPT]"],
   options,
   run: async (values, [prompt = PROMPT], context) => {
@@ -44,10 +45,12 @@ export const calibrate = command({
     await requireWritable(file);
     const pipeline = await loadPipeline(folder, engine);
     try {
-      const { ratios, recipe } = await measure(pipeline, prompt, values, context);
-      await writeRatios(file, { ratios, recipe });
+      const { measured, recipe } = await measure(pipeline, prompt, values, context);
+      const { ratios } = measured;
+      const coefficients = teaCacheCoefficients(measured);
+      await writeRatios(file, { ratios, coefficients, recipe });
       context.terminal.print(file);
-      context.terminal.emit({ event: "done", output: file, ratios });
+      context.terminal.emit({ event: "done", output: file, ratios, coefficients });
     } finally {
       await pipeline.close();
     }
@@ -60,13 +63,13 @@ async function measure(
   prompt: string,
   { image, ...values }: Values,
   { terminal, signal }: Context,
-): Promise<{ ratios: readonly number[]; recipe: Readonly<Record<string, unknown>> }> {
+): Promise<{ measured: Measured; recipe: Readonly<Record<string, unknown>> }> {
   const progress = new Progress(terminal);
   const { width, height, frames, steps, guidance, seed } = values;
   const request: GenerateOptions = {
     ...{ prompt, width, height, frames, steps, guidance, seed, signal },
     scheduler: values.scheduler as GenerateOptions["scheduler"],
-    cache: { kind: "magnitudes" },
+    cache: { kind: "calibration" },
     latentsOnly: true,
     onSegment: (event) => progress.segment(event),
   };
@@ -82,5 +85,6 @@ async function measure(
     progress.stepDone(event.step, event.steps, event.seconds);
     memory = event.cache?.memory;
   }
-  return { ...(memory as { readonly ratios: readonly number[] }), recipe };
+  // The memory of a cache is plain data, and this is that of `calibration`.
+  return { measured: memory as Measured, recipe };
 }

@@ -34,6 +34,10 @@ describe("a configuration", () => {
     };
     expect(parse(json)).toEqual(parse({}));
   });
+
+  test("may say which guidance suits the model", () => {
+    expect(parse({ _guidance_scale: 2.5 })).toEqual({ ...parse({}), guidance: 2.5 });
+  });
 });
 
 describe("a configuration is refused, with file, field and value, when it", () => {
@@ -46,6 +50,12 @@ describe("a configuration is refused, with file, field and value, when it", () =
     ["has words for numbers", { patch_size: "two" }, 'patch_size is "two"'],
     ["has another activation", { activation_fn: "relu" }, 'activation_fn is "relu"'],
     ["has a negative epsilon", { norm_eps: -1 }, "norm_eps is -1"],
+    [
+      "has no number for guidance",
+      { _guidance_scale: "3" },
+      '_guidance_scale is "3"; it must be a number such as 6',
+    ],
+    ["has guidance of nothing", { _guidance_scale: 0 }, "_guidance_scale is 0; it must be above 0"],
     ["has learned positions alone", { use_learned_positional_embeddings: true }, "set both"],
   ])("%s", (_, json, message) => {
     expect(() => parse(json)).toThrow(ConfigError);

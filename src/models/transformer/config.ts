@@ -32,6 +32,8 @@ const schema = z.object({
   use_learned_positional_embeddings: z.boolean().default(false),
   patch_bias: z.boolean().default(true),
   add_noise_in_inpaint_model: z.boolean().optional(),
+  // Ours. Loading and saving in the reference keeps fields that begin so, and says nothing about them.
+  _guidance_scale: z.number("it must be a number such as 6").positive("it must be above 0").optional(),
 });
 
 /** The transformer's hyper-parameters in our names. Sizes are in latents, `sampleFrames` in pixel frames. */
@@ -65,6 +67,8 @@ export type TransformerConfig = {
   readonly patchBias: boolean;
   /** CogVideoX-Fun inpainting: trained with a little noise on the given pictures. */
   readonly noisyInpaint?: boolean;
+  /** The guidance scale that suits the model, where the checkpoint says one. */
+  readonly guidance?: number;
 };
 
 /** Channels that a model sees beside those of the noisy latents. */
@@ -114,5 +118,6 @@ export function parseTransformerConfig(json: unknown, source: string): Transform
     learnedPositions: c.use_learned_positional_embeddings,
     patchBias: c.patch_bias,
     ...(c.add_noise_in_inpaint_model ? { noisyInpaint: true } : {}),
+    ...(c._guidance_scale === undefined ? {} : { guidance: c._guidance_scale }),
   };
 }

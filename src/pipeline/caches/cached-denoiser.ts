@@ -100,6 +100,7 @@ export class CachedDenoiser {
     await window.prepare(step, policy.start);
     const tally = new Tally(this.batch * this.config.layers);
     const prediction = await this.evaluate({ policy, window, inputs: { ...inputs, step }, hooks, tally });
+    if (policy.observe) observe(policy, window, prediction);
     this.step = step;
     window.step = step;
     window.evaluations = tally.evaluations();
@@ -184,16 +185,8 @@ export class CachedDenoiser {
     const emb = await this.all.conditioning({ timestep: timesteps, ofs: timesteps.map(() => ofs) });
     const width = emb.shape[1];
     const values = emb.data as Float32Array;
-    const mean = (of: (at: number) => number) => {
-      let sum = 0;
-      for (let i = 0; i < width; i++) sum += Math.abs(of(i)) / width;
-      return sum;
-    };
-    return timesteps.map((_, step) => {
-      if (step === 0) return 0;
-      const [now, before] = [step * width, (step - 1) * width];
-      return mean((i) => values[now + i] - values[before + i]) / mean((i) => values[before + i]);
-    });
+    const row = (step: number) => values.subarray(step * width, (step + 1) * width);
+    return timesteps.map((_, step) => (step === 0 ? 0 : relativeChange(row(step), row(step - 1))));
   }
 }
 
@@ -207,6 +200,25 @@ function deciderOf(task: Task): Decider {
         }
       : undefined,
   };
+}
+
+/** Tells the policy how far a prediction lies from the last one of the window, which keeps it. */
+function observe(policy: CachePolicy, window: WindowCache, prediction: HostTensor): void {
+  const now = prediction.data as Float32Array;
+  const before = window.tensors.hosted("observed")[0]?.data as Float32Array | undefined;
+  const change = before ? relativeChange(now, before) : null;
+  window.memory = policy.observe?.(window.memory, change);
+  window.tensors.keepHosted("observed", prediction);
+}
+
+/** mean |now - before| / mean |before| */
+function relativeChange(now: Float32Array, before: Float32Array): number {
+  let [moved, magnitude] = [0, 0];
+  for (let i = 0; i < now.length; i++) {
+    moved += Math.abs(now[i] - before[i]) / now.length;
+    magnitude += Math.abs(before[i]) / now.length;
+  }
+  return moved / magnitude;
 }
 
 /** What the policy says for this window, which remembers it. */

@@ -1,9 +1,10 @@
 /** @file The feature caches by name. */
 import { ConfigError } from "../../errors.ts";
+import { type CalibrationOptions, calibration } from "./calibration.ts";
 import { type DbCacheOptions, dbCache } from "./db-cache.ts";
 import { type FasterCacheOptions, fasterCache } from "./faster-cache.ts";
 import { type FirstBlockCacheOptions, firstBlockCache } from "./first-block-cache.ts";
-import { type MagCacheOptions, type MagnitudesOptions, magCache, magnitudes } from "./mag-cache.ts";
+import { type MagCacheOptions, magCache } from "./mag-cache.ts";
 import type { CachePolicy, CacheRun } from "./policy.ts";
 import { type PyramidBroadcastOptions, pyramidBroadcast } from "./pyramid-broadcast.ts";
 import { type TaylorSeerOptions, taylorSeer } from "./taylor-seer.ts";
@@ -17,7 +18,7 @@ export type CacheOptions =
   | PyramidBroadcastOptions
   | FasterCacheOptions
   | MagCacheOptions
-  | MagnitudesOptions
+  | CalibrationOptions
   | TaylorSeerOptions;
 
 type Kind = CacheOptions["kind"];
@@ -31,7 +32,7 @@ const makers: {
   pab: pyramidBroadcast,
   fastercache: fasterCache,
   magcache: magCache,
-  magnitudes,
+  calibration,
   taylorseer: taylorSeer,
 };
 
@@ -51,5 +52,5 @@ export function policyOf<K extends Kind>(
 
 /** Whether a cache wants to know how the conditioning vector will move. */
 export function isForetold({ kind }: CacheOptions): boolean {
-  return kind === "teacache";
+  return kind === "teacache" || kind === "calibration";
 }

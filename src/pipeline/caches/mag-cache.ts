@@ -62,19 +62,3 @@ function roundHalfToEven(x: number): number {
   if (x - below !== 0.5) return Math.round(x);
   return below % 2 === 0 ? below : below + 1;
 }
-
-/** Measures the ratios that MagCache needs; nothing is left out. */
-export type MagnitudesOptions = { readonly kind: "magnitudes" };
-
-/** The ratios so far; the first step, which follows none, has 1. */
-type Ratios = { readonly ratios: readonly number[] };
-
-/** A policy that computes everything and learns the ratios on the way. */
-export function magnitudes(): CachePolicy<Ratios> {
-  return {
-    kept: { part: "blocks", front: 0, back: 0, count: 1 },
-    start: { ratios: [] },
-    decide: (memory) => ({ memory, reuse: null }),
-    learn: ({ ratios }, growth) => ({ ratios: [...ratios, growth ?? 1] }),
-  };
-}

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { transformerConfigs } from "../../../test/helpers/released-models.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { type CacheOptions, policyOf } from "./caches.ts";
+import { calibration, teaCacheCoefficients } from "./calibration.ts";
 import { nearestRatios } from "./mag-cache.ts";
 import type { CacheRun } from "./policy.ts";
 import { taylorWeights } from "./taylor-seer.ts";
@@ -44,6 +45,21 @@ describe("teacache", () => {
     );
     expect(highest).toEqual([-31.0658903, -1538.80483, -1538.80483, 250.210439, 122.842302, -1538.80483]);
   });
+});
+
+test("calibration leaves nothing out, and learns what the two caches want to know", () => {
+  const measuring = calibration({ kind: "calibration" }, { ...run, conditioningChanges: [0, 0.1, 0.2, 0.3] });
+  let memory = measuring.start;
+  for (const [step, growth] of [null, 0.9, 1.1, 1].entries()) {
+    const decision = measuring.decide(memory, { step, timestep: 999, available: step, change: null });
+    expect(decision.reuse).toBe(null);
+    memory = measuring.learn!(decision.memory, growth);
+    memory = measuring.observe!(memory, step === 0 ? null : step ** 2);
+  }
+  expect(memory.ratios).toEqual([1, 0.9, 1.1, 1]);
+  expect(memory.changes).toEqual([0, 1, 4, 9]);
+  // Three points at 0.1, 0.2, 0.3, without the first step, which follows none.
+  expect(teaCacheCoefficients(memory)).toBeCloseToArray([0, 0, 100, 0, 0], { atol: 1e-9 });
 });
 
 test("dbcache warms up, and stops after as many steps in a row as it may", () => {

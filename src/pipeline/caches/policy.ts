@@ -56,6 +56,8 @@ export type CachePolicy<M = unknown> = {
   decide(memory: M, moment: Moment): Decision<M>;
   /** Takes note of how a computed result has grown since the last one, see `growthSegment`; null for the first. */
   learn?(memory: M, growth: number | null): M;
+  /** Takes note of how far the prediction has moved since the last step: mean |now - before| / mean |before|. */
+  observe?(memory: M, change: number | null): M;
 };
 
 /** What a cache may know of a run before its first step. */

@@ -4,12 +4,22 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/helpers/command-line.ts";
 import { ConfigError } from "../../errors.ts";
-import { readRatios, writeRatios } from "./ratios-file.ts";
+import { readCoefficients, readRatios, writeRatios } from "./ratios-file.ts";
 
 test("ratios come back as they were written", async () => {
   const file = join(temporaryFolder(), "magcache.json");
   await writeRatios(file, { ratios: [1, 0.97, 1.02], recipe: { steps: 3 } });
   expect(await readRatios(file)).toEqual([1, 0.97, 1.02]);
+});
+
+test("so does a polynomial, and a file may have none", async () => {
+  const file = join(temporaryFolder(), "magcache.json");
+  await writeRatios(file, { ratios: [1], coefficients: [-3, 0.5], recipe: {} });
+  expect(await readCoefficients(file)).toEqual([-3, 0.5]);
+  for (const content of ['{"ratios": [1]}', '{"coefficients": []}', '{"coefficients": ["1"]}', "{"]) {
+    writeFileSync(file, content);
+    expect(await readCoefficients(file)).toBeNull();
+  }
 });
 
 test.each([

@@ -1,21 +1,23 @@
-/** @file The ratios of magnitudes of a model as a file. */
+/** @file What `calibrate` has measured of a model as a file: ratios of magnitudes, and TeaCache's polynomial. */
 import { readFile, writeFile } from "node:fs/promises";
 import { ConfigError } from "../../errors.ts";
 import { parseJson } from "../../weights/json.ts";
 
-/** Where the ratios of a checkpoint lie unless said otherwise, in its folder. */
+/** Where the measurements of a checkpoint lie unless said otherwise, in its folder. */
 export const RATIOS_FILE = "magcache.json";
 
 /** Ratios with the run they were measured on. */
 export type MeasuredRatios = {
   /** One for every step; the first is 1. */
   readonly ratios: readonly number[];
+  /** TeaCache's polynomial, highest power first. */
+  readonly coefficients?: readonly number[];
   readonly recipe: Readonly<Record<string, unknown>>;
 };
 
-/** Writes ratios for `readRatios`. */
-export async function writeRatios(file: string, { ratios, recipe }: MeasuredRatios): Promise<void> {
-  const text = JSON.stringify({ kind: "cogvideox.magcache.1", ratios, recipe }, null, 2);
+/** Writes measurements for `readRatios` and `readCoefficients`. */
+export async function writeRatios(file: string, measured: MeasuredRatios): Promise<void> {
+  const text = JSON.stringify({ kind: "cogvideox.magcache.1", ...measured }, null, 2);
   await writeFile(file, `${text}\n`).catch((cause) => {
     throw new ConfigError(`cannot write ${file}: ${(cause as Error).message}`, { cause });
   });
@@ -23,12 +25,28 @@ export async function writeRatios(file: string, { ratios, recipe }: MeasuredRati
 
 /** Ratios from a file of `writeRatios`. @throws ConfigError for a file that cannot be read or holds no ratios */
 export async function readRatios(file: string): Promise<readonly number[]> {
+  const { ratios } = await readMeasured(file);
+  if (isNumbers(ratios)) return ratios;
+  throw new ConfigError(`${file} holds no ratios of magnitudes; measure them with cogvideox calibrate`);
+}
+
+/** TeaCache's polynomial from a file of `writeRatios`; null where the file has none. @throws ConfigError for a file that cannot be read */
+export async function readCoefficients(file: string): Promise<readonly number[] | null> {
+  const { coefficients } = await readMeasured(file);
+  return isNumbers(coefficients) && coefficients.length > 0 ? coefficients : null;
+}
+
+/** Whatever stands in a file under the names that are looked for. */
+async function readMeasured(
+  file: string,
+): Promise<{ readonly ratios?: unknown; readonly coefficients?: unknown }> {
   const bytes = await readFile(file).catch((cause) => {
     throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}`, { cause });
   });
   const parsed = parseJson(bytes);
-  const ratios = "problem" in parsed ? undefined : (parsed.value as { ratios?: unknown } | null)?.ratios;
-  if (!Array.isArray(ratios) || !ratios.every((ratio) => typeof ratio === "number"))
-    throw new ConfigError(`${file} holds no ratios of magnitudes; measure them with cogvideox calibrate`);
-  return ratios;
+  return "problem" in parsed ? {} : (parsed.value ?? {});
+}
+
+function isNumbers(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every((number) => typeof number === "number");
 }

@@ -9,7 +9,9 @@ import { Denoiser, type DenoiserCall, type Predictor } from "../denoiser.ts";
 import { CachedDenoiser, type CachedRun, type CacheState } from "./cached-denoiser.ts";
 import { type CacheOptions, policyOf } from "./caches.ts";
 import { addEvaluations, type Evaluations } from "./evaluations.ts";
-import { RATIOS_FILE, readRatios } from "./ratios-file.ts";
+import type { MagCacheOptions } from "./mag-cache.ts";
+import { RATIOS_FILE, readCoefficients, readRatios } from "./ratios-file.ts";
+import type { TeaCacheOptions } from "./tea-cache.ts";
 
 /** What a "step" event says of the cache of its run. */
 export type StepCache = {
@@ -50,23 +52,45 @@ export function cacheOfStep(
 }
 
 /**
- * The options with everything that lies in files: the ratios of magcache, from the file they name or from
- * `magcache.json` in the checkpoint's folder.
- * @throws ConfigError without such a file
+ * The options with everything that lies in files: the ratios of magcache and the polynomial of teacache, from the file
+ * they name or from `magcache.json` in the checkpoint's folder.
+ * @throws ConfigError without such a file; teacache does without one that is not named
  */
 export async function loadedCache(
   cache: CacheOptions | undefined,
   folder: string,
 ): Promise<CacheOptions | undefined> {
-  if (cache?.kind !== "magcache" || cache.ratios !== undefined) return cache;
-  const { ratiosFile, ...options } = cache;
-  const file = ratiosFile ?? join(folder, RATIOS_FILE);
+  const file = calibrationFile(cache, folder);
+  if (file === null || cache === undefined) return cache;
+  if (cache.kind === "teacache") return loadedTeaCache(cache, file, folder);
+  const { ratiosFile: _, ...options } = cache as MagCacheOptions;
   if (!existsSync(file))
     throw new ConfigError(
       `magcache needs the ratios of magnitudes of this model, but there is no ${file}; measure them with ` +
         `cogvideox calibrate --model ${folder}`,
     );
   return { ...options, ratios: await readRatios(file) };
+}
+
+/** The file that a cache looks for, whether it is there or not; null for one that needs none. */
+export function calibrationFile(cache: CacheOptions | undefined, folder: string): string | null {
+  const own = join(folder, RATIOS_FILE);
+  if (cache?.kind === "magcache") return cache.ratios ? null : (cache.ratiosFile ?? own);
+  if (cache?.kind === "teacache") return cache.coefficients ? null : (cache.coefficientsFile ?? own);
+  return null;
+}
+
+async function loadedTeaCache(
+  { coefficientsFile: named, ...options }: TeaCacheOptions,
+  file: string,
+  folder: string,
+): Promise<TeaCacheOptions> {
+  const coefficients = named !== undefined || existsSync(file) ? await readCoefficients(file) : null;
+  if (coefficients) return { ...options, coefficients };
+  if (named === undefined) return options;
+  throw new ConfigError(
+    `${file} holds no polynomial for teacache; measure it with cogvideox calibrate --model ${folder}`,
+  );
 }
 
 /** Refuses, before anything is loaded, a cache that cannot serve a run. @throws ConfigError */

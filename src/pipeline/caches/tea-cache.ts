@@ -2,14 +2,20 @@
 import type { TransformerConfig } from "../../models/transformer/config.ts";
 import { atLeastZero } from "./option-checks.ts";
 import type { CachePolicy, CacheRun } from "./policy.ts";
+import { valueAt } from "./polynomial.ts";
 
 /** Leaves all blocks out while the foretold change stays small. */
 export type TeaCacheOptions = {
   readonly kind: "teacache";
   /** Foretold change at which the blocks are computed again; 0.1 unless given, the authors also use 0.2 and 0.3. */
   readonly threshold?: number;
-  /** Polynomial from changes of the conditioning to changes of the output, highest power first; as published unless given. */
+  /** Polynomial from changes of the conditioning to changes of the output, highest power first. */
   readonly coefficients?: readonly number[];
+  /**
+   * File that `calibrate` has written it to. Unless given, `magcache.json` in the checkpoint's folder, and where that has
+   * none, the polynomial that was published for such a model.
+   */
+  readonly coefficientsFile?: string;
 };
 
 /** Fitted by the authors of TeaCache (repository ali-vilab/TeaCache, TeaCache4CogVideoX1.5), highest power first. */
@@ -34,8 +40,8 @@ export function teaCacheSkips(
   let foretold = 0;
   return changes.map((change, step) => {
     const isEnd = step === 0 || step === changes.length - 1;
-    // Horner's rule; a step may foretell a negative change, as in the reference.
-    foretold += isEnd ? 0 : coefficients.reduce((sum, coefficient) => sum * change + coefficient, 0);
+    // A step may foretell a negative change, as in the reference.
+    foretold += isEnd ? 0 : valueAt(coefficients, change);
     if (!isEnd && foretold < threshold) return true;
     foretold = 0;
     return false;

@@ -54,6 +54,13 @@ describe("a plan", () => {
     const guided = products({ steps: 4 });
     expect(products({ steps: 4, guidance: 1 })).toBe(guided / 2);
     expect(products({ steps: 4, guidanceInterval: [0, 0.5] })).toBeLessThan(guided);
+    const { transformer } = models;
+    const unguided = {
+      ...models,
+      transformer: { ...transformer, config: { ...transformer.config, guidance: 1 } },
+    };
+    const [, denoise] = planRun(unguided, request).stages;
+    expect(denoise.work.attention).toBe(guided / 2);
   });
 
   test("maps a quarter of a byte-wide matrix's floats, and keeps the engine's copy of it", () => {

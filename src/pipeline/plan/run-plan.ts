@@ -123,11 +123,11 @@ function denoisePlan(models: PlannedModels, request: PlanRequest, precision: Pre
 }
 
 /** The evaluations of a run, by the samples in their batch. */
-function passesOf({ layers }: TransformerConfig, { source, options, strength = 1 }: PlanRequest): Pass[] {
+function passesOf(config: TransformerConfig, { source, options, strength = 1 }: PlanRequest): Pass[] {
   const { steps: asked = defaults.steps } = options;
   const steps = Math.max(1, Math.floor(asked * strength));
-  const guidance = guidanceOf(options);
-  const stg = checkedStg(options.stg, { layers, guided: isGuided(guidance) });
+  const guidance = guidanceOf(options, config);
+  const stg = checkedStg(options.stg, { layers: config.layers, guided: isGuided(guidance) });
   const reference = source === "invert" ? [] : undefined;
   const conditions = { guidance, stg, reference };
   const guided = Array.from({ length: steps }, (_, step) => step).filter(

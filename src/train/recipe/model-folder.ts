@@ -186,7 +186,7 @@ export async function replaceWeights(folder: string, part: ComponentName, traine
 export async function giveOut(
   folder: string,
   output: string,
-  { parts, dtype }: { readonly parts: readonly ComponentName[]; readonly dtype: ParamDType },
+  { parts, dtype, guidance }: { parts: readonly ComponentName[]; dtype: ParamDType; guidance?: number },
 ): Promise<void> {
   await requireFree(output);
   const target = resolve(output);
@@ -195,6 +195,7 @@ export async function giveOut(
     await mkdir(dirname(target), { recursive: true });
     await cp(folder, draft, { recursive: true });
     for (const part of parts) await writeParams(draft, part, await readPart(folder, part), dtype);
+    if (guidance !== undefined) await editConfig(draft, "transformer", { _guidance_scale: guidance });
     await rename(draft, target);
   } catch (cause) {
     await rm(draft, { recursive: true, force: true });

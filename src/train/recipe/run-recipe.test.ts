@@ -219,14 +219,14 @@ test(
       },
       samples: async () => [],
     };
-    const toy = toyRecipe({ vaeSteps: 2, transformerSteps: 2, top: "sample: {every: 2}" });
+    const toy = toyRecipe({ vaeSteps: 2, transformerSteps: 2, top: "sample: {every: 2}\nguidance: 2.5" });
     const { output } = await run(toy.replace("size: 16", "size: 24x16"), join(temporaryFolder(), "run"), {
       show,
     });
     const config = (part: string) => JSON.parse(readFileSync(join(output!, part, "config.json"), "utf8"));
     expect(shapes).toEqual([[1, 3, 32, 24]]);
     expect(config("vae")).toMatchObject({ sample_width: 24, sample_height: 16 });
-    expect(config("transformer")).toMatchObject({ sample_width: 12, sample_height: 8 });
+    expect(config("transformer")).toMatchObject({ sample_width: 12, sample_height: 8, _guidance_scale: 2.5 });
   },
   LONG,
 );

@@ -346,7 +346,7 @@ class RecipeRun {
 
   /** Null for variants, whose weights no released model takes. */
   private async giveOut(): Promise<string | null> {
-    const { output = join(this.run.folder, "output"), dtype, model, transformer } = this.recipe;
+    const { output = join(this.run.folder, "output"), dtype, guidance, model, transformer } = this.recipe;
     if (this.options.only === "vae") return this.place.model;
     if (transformer.variant !== "none" && transformer.stages.length > 0) return null;
     if (transformer.lora !== undefined || (await exists(output))) return output;
@@ -357,7 +357,7 @@ class RecipeRun {
         ? trained.has("transformer") && transformer.trainTextEncoder
         : trained.has(part);
     });
-    await giveOut(this.place.model, output, { parts, dtype });
+    await giveOut(this.place.model, output, { parts, dtype, guidance });
     return output;
   }
 

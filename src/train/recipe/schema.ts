@@ -308,6 +308,8 @@ export const recipeSchema = z.strictObject({
   output: path.optional(),
   /** Number format of the weights in the finished checkpoint. */
   dtype: z.enum(["f32", "bf16", "f16"]).default("bf16"),
+  /** The guidance scale that `generate` takes for the finished checkpoint; as where it began unless given. */
+  guidance: z.number().positive().optional(),
   /** Folder of latents and text states, which runs may share; by default in the run's folder. */
   cache: path.optional(),
   model: modelSchema.prefault({ new: {} }),

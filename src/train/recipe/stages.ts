@@ -58,7 +58,7 @@ function trainsAlike(
 
 /** Fields of two recipes that differ and change what comes out of training; the others may change on the way. */
 export function changedFields(before: Recipe, now: Recipe): string[] {
-  const free = new Set(["save", "sample", "validate", "cache", "output", "dtype"]);
+  const free = new Set(["save", "sample", "validate", "cache", "output", "dtype", "guidance"]);
   const names = Object.keys({ ...before, ...now }) as (keyof Recipe)[];
   return names.filter(
     (name) => !free.has(name) && JSON.stringify(before[name]) !== JSON.stringify(now[name]),
