@@ -25,6 +25,7 @@ const names: { readonly [option: string]: string } = {
   fit: "fit",
   precision: "precision",
   decoder: "decoder",
+  discretisation: "discretisation",
 };
 /** Flags, which a recipe tells when they were set. */
 const flags: { readonly [option: string]: string } = {

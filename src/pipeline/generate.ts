@@ -108,11 +108,12 @@ export function conditionsOf({ checkpoint }: Pipeline, options: Unprompted): Con
 /** The run before its first step: sampler, plan, state, and what the model sees beside the latents. */
 export async function begin(
   { checkpoint: { scheduler, transformer } }: Pipeline,
-  { steps = defaults.steps, seed = defaults.seed, scheduler: choice, parity, resume, longVideo }: Unprompted,
+  options: Unprompted,
   { latents: size, strength, start }: Pick<Mode, "latents" | "strength" | "start">,
 ) {
-  const sampler = samplerFor(scheduler, choice);
-  const plan = sampler.prepare(steps, { strength, parity });
+  const { steps = defaults.steps, seed = defaults.seed, parity, discretisation, resume, longVideo } = options;
+  const sampler = samplerFor(scheduler, options.scheduler);
+  const plan = sampler.prepare(steps, { strength, parity, discretisation });
   const shape = [1, size.frames, transformer.config.outChannels, size.height, size.width];
   const rng = createRng(seed);
   const { latents: drawn, condition } = await start({ shape, rng, plan });

@@ -56,6 +56,10 @@ export async function* invertVideo(
   if (options.resume !== undefined) throw new ConfigError("an inversion cannot be resumed; start it anew");
   if ("stg" in options && options.stg !== undefined)
     throw new ConfigError("inversion does not work together with spatio-temporal guidance; leave stg out");
+  if (options.discretisation === "sat")
+    throw new ConfigError(
+      "inversion goes back through diffusers' noise levels; leave the discretisation sat out",
+    );
   requireTiling(pipeline, options);
   const video = await sourceVideo("video", options.video, config, options);
   const { steps = defaults.steps, cache } = options;

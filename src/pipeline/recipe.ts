@@ -52,6 +52,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     ...(checkpoint.tinyDecoder ? { decoder: "tiny" } : {}),
     scheduler: options.scheduler ?? checkpoint.scheduler.className,
     ...(options.parity ? { parity: true } : {}),
+    ...(options.discretisation === "sat" ? { discretisation: "sat" } : {}),
     seed: Number(options.seed ?? defaults.seed),
   };
 }
