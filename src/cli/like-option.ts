@@ -17,6 +17,7 @@ const names: { readonly [option: string]: string } = {
   fps: "fps",
   steps: "steps",
   guidance: "guidance",
+  unconditional: "unconditional",
   "guidance-mode": "guidanceMode",
   "guidance-rescale": "guidanceRescale",
   strength: "strength",

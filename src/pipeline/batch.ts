@@ -1,10 +1,8 @@
 /** @file Several clips in one call: all prompts are read at once, then one clip follows the other. */
-import { isGuided } from "../diffusion/guidance.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { PipelineEvent } from "./events.ts";
-import { encodeTexts, type Prompts } from "./generate.ts";
-import { defaults, type GenerateOptions } from "./generate-options.ts";
-import { guidanceOf } from "./guidance-options.ts";
+import { encodeTexts, type Prompts, promptsOf, textsOf } from "./generate.ts";
+import type { GenerateOptions } from "./generate-options.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { textToVideo } from "./text-to-video.ts";
 
@@ -55,13 +53,9 @@ export async function readPrompts(
   let next = await encoding.next();
   while (!next.done) next = await encoding.next();
   const states = new Map(texts.map((text, i) => [text, (next.value as HostTensor[])[i]]));
-  return (clip) => {
-    const [positive, negative = positive] = textsOf(clip).map((text) => states.get(text)!);
-    return { positive, negative };
-  };
-}
-
-function textsOf(clip: GenerateOptions): string[] {
-  const { prompt, negativePrompt = defaults.negativePrompt } = clip;
-  return isGuided(guidanceOf(clip)) ? [prompt, negativePrompt] : [prompt];
+  return (clip) =>
+    promptsOf(
+      clip,
+      textsOf(clip).map((text) => states.get(text)!),
+    );
 }

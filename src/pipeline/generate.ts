@@ -198,19 +198,30 @@ function isGuidedPair({ guidance, stg, reference }: Conditions): boolean {
 /** Hidden states `[T, textDim]` of the prompts; without guidance nobody looks at the negative one. */
 export type Prompts = { readonly negative: HostTensor; readonly positive: HostTensor };
 
+/** The texts that a clip is made with: what guidance leads away from, if that is a text, and the prompt. */
+export function textsOf({ prompt, ...options }: GenerateOptions): string[] {
+  const { negativePrompt = defaults.negativePrompt, unconditional } = options;
+  return isGuided(guidanceOf(options)) && unconditional !== "zeros" ? [negativePrompt, prompt] : [prompt];
+}
+
+/** The states of those texts, in their order; or of more, of which the last two count. */
+export function promptsOf({ unconditional }: Unprompted, states: readonly HostTensor[]): Prompts {
+  const [negative, positive] = [states.at(-2), states[states.length - 1]];
+  const zeros = { ...positive, data: new Float32Array(positive.data.length) };
+  return { positive, negative: unconditional === "zeros" ? zeros : (negative ?? positive) };
+}
+
 async function* encodePrompts(
   pipeline: Pipeline,
   options: GenerateOptions,
 ): AsyncGenerator<PipelineEvent, Prompts> {
-  const { guidance: scale = defaults.guidance, prompt, negativePrompt = defaults.negativePrompt } = options;
   if (options.promptStates) {
-    const { truncated } = tokenizePrompts(pipeline, [prompt]);
+    const { negative, positive } = options.promptStates;
+    const { truncated } = tokenizePrompts(pipeline, [options.prompt]);
     yield { kind: "encoded", truncated: truncated[0], seconds: 0 };
-    return options.promptStates;
+    return promptsOf(options, [negative, positive]);
   }
-  const texts = isGuided({ scale }) ? [negativePrompt, prompt] : [prompt];
-  const states = yield* encodeTexts(pipeline, options, texts);
-  return { negative: states[0], positive: states[states.length - 1] };
+  return promptsOf(options, yield* encodeTexts(pipeline, options, textsOf(options)));
 }
 
 /** Hidden states `[T, textDim]` of every text; the event tells what was cut off the last. */

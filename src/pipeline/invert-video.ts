@@ -16,6 +16,7 @@ import {
   encodeTexts,
   finish,
   type Prompts,
+  promptsOf,
   requirePlaces,
   requireTiling,
   sample,
@@ -71,8 +72,10 @@ export async function* invertVideo(
   yield video.event;
   const { prompt, negativePrompt = defaults.negativePrompt } = options;
   const texts = yield* encodeTexts(pipeline, options, ["", negativePrompt, prompt]);
-  const [empty, negative, positive] = texts;
-  const remaking = invertAndRemake(pipeline, options, video, { empty, negative, positive });
+  const remaking = invertAndRemake(pipeline, options, video, {
+    empty: texts[0],
+    ...promptsOf(options, texts),
+  });
   const { result, evaluations } = yield* counted(remaking);
   yield* finish(pipeline, options, result, { started, padding, evaluations });
 }
