@@ -155,13 +155,15 @@ function showing({ signal }: Context): Showing {
       await writer.finish();
       return file;
     },
-    samples: async (base, { folder, loras }, samples, { steps, guidance, seed, size, frames }) => {
+    samples: async (base, { folder, loras }, samples, settings) => {
+      const { steps, guidance, seed, size, frames, droppedText } = settings;
+      const unconditional = droppedText === "zeros" ? ("zeros" as const) : undefined;
       const pipeline = await loadPipeline(folder, { loras });
       const files: string[] = [];
       try {
         for (const [i, { prompt, image }] of samples.entries()) {
           const file = `${base}-${i + 1}.webp`;
-          const options = { prompt, steps, guidance, seed, ...size, frames, signal };
+          const options = { prompt, steps, guidance, unconditional, seed, ...size, frames, signal };
           const clip = image ? imageToVideo(pipeline, { ...options, image }) : textToVideo(pipeline, options);
           await saveVideo(clip, file);
           files.push(file);

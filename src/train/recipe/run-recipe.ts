@@ -51,7 +51,7 @@ export type Showing = {
     base: string,
     model: ShownModel,
     samples: readonly Sample[],
-    settings: Recipe["sample"],
+    settings: Recipe["sample"] & Pick<Recipe["transformer"], "droppedText">,
   ) => Promise<readonly string[]>;
 };
 
@@ -328,8 +328,10 @@ class RecipeRun {
     if (show === undefined) return;
     const step = String(planned.stepsBefore + done).padStart(8, "0");
     const base = join(this.run.samplesFolder, `step-${step}`);
+    const { sample, transformer } = this.recipe;
+    const settings = { ...sample, droppedText: transformer.droppedText };
     const generate = async (model: ShownModel) =>
-      show.samples(base, model, await samplesOf(this.recipe, this.place), this.recipe.sample);
+      show.samples(base, model, await samplesOf(this.recipe, this.place), settings);
     const work = async () => {
       const picture = await trainee.picture();
       if (picture !== null) return [await show.clip(base, { ...picture, fps: this.place.clips.fps })];

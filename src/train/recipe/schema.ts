@@ -245,8 +245,10 @@ const transformerSchema = z.strictObject({
   trainTextEncoder: z.boolean().default(true),
   /** Image to video: the first frame is given. A text-to-video model grows the channels that take it. */
   image: imageSchema.optional(),
-  /** Share of the samples that see an empty prompt instead of their caption. */
+  /** Share of the samples that do not see their caption. */
   textDropout: share.default(0.1),
+  /** What they see: the empty prompt, which guidance leads away from by default, or zeros as in SAT (`--unconditional zeros`). */
+  droppedText: z.enum(["empty", "zeros"]).default("empty"),
   /** How timesteps are drawn: spread evenly over the draws of a step, or each for itself. */
   timesteps: z.enum(["explicit", "independent"]).default("explicit"),
   /** Departures from the model, to be compared with it; the checkpoint that comes out is then not for generation. */
