@@ -73,6 +73,14 @@ test.each([
   ["seed: 1", "there is nothing to train"],
   ["vae: {stages: [{steps: 5, frames: 33}]}", "vae.stages[0].frames is 33, and the clips of data have 17"],
   [
+    "vae: {stages: [{steps: 5, frameRates: [16, 4]}]}",
+    "vae.stages[0].frameRates has 4, and the clips of data, 17 frames at 8 a second, have 9 frames then; the stage wants 17",
+  ],
+  [
+    "data: {kind: folder, path: a, window: uniform}\nvae: {stages: [{steps: 5, frameRates: [8, 16]}]}",
+    "vae.stages[0].frameRates is [8,16], and data.window: uniform shows videos at rates of their own; leave one of them out",
+  ],
+  [
     "transformer: {stages: [{steps: 5, frames: 9, pack: {capacity: 99, sizes: [{frames: 17, size: 64}]}}]}",
     "transformer.stages[0].pack.sizes has 17 frames of 64x64 pixels, the stage 9 frames of 64x64",
   ],

@@ -3,6 +3,7 @@ import { parseDocument } from "yaml";
 import type { z } from "zod";
 import { ConfigError, editDistance } from "../../errors.ts";
 import { clipSizeOf, fitsInto, sizeKey } from "./clip-size.ts";
+import { framesAt } from "./clips.ts";
 import {
   type DataRecipe,
   type Recipe,
@@ -78,17 +79,33 @@ function checkValidation(
 }
 
 function checkVaeStage(
-  { frames, l1, l2, colour, perceptual, lpips }: VaeStageRecipe,
+  { frames, frameRates, l1, l2, colour, perceptual, lpips }: VaeStageRecipe,
   data: DataRecipe,
   where: string,
 ): void {
-  if (frames !== undefined && frames > data.frames)
+  if (frameRates !== undefined) checkFrameRates(frameRates, frames ?? data.frames, data, where);
+  else if (frames !== undefined && frames > data.frames)
     throw new ConfigError(`${where}.frames is ${frames}, and the clips of data have ${data.frames}`);
   if (l1 + l2 + colour + perceptual === 0)
     throw new ConfigError(`${where}: l1, l2, colour and perceptual are all 0; give one of them a weight`);
   if (lpips !== undefined && perceptual === 0)
     throw new ConfigError(
       `${where}.lpips names files, and perceptual, their weight, is 0; give it one such as 0.1, or leave lpips out`,
+    );
+}
+
+/** Clips last as long at any rate, so that they have fewer frames at lower ones. */
+function checkFrameRates(rates: readonly number[], frames: number, data: DataRecipe, where: string): void {
+  const low = rates.find((rate) => framesAt(data, rate) < frames);
+  if (low !== undefined)
+    throw new ConfigError(
+      `${where}.frameRates has ${low}, and the clips of data, ${data.frames} frames at ${data.fps} a second, have ` +
+        `${framesAt(data, low)} frames then; the stage wants ${frames}`,
+    );
+  if (data.kind === "folder" && data.window === "uniform")
+    throw new ConfigError(
+      `${where}.frameRates is ${JSON.stringify(rates)}, and data.window: uniform shows videos at rates of their own; ` +
+        "leave one of them out",
     );
 }
 

@@ -157,6 +157,8 @@ const vaeStageSchema = z.strictObject({
   /** Frames of a clip, 8k + 1; 1 for images. */
   frames: count.optional(),
   size: pixels.optional(),
+  /** Frames a second, one of which is drawn for every clip; those of data unless given. */
+  frameRates: z.array(z.number().positive()).min(1).optional(),
   /** Pixels a side of a window that is cut out of every clip, where it shows most; null for whole clips. */
   crop: count.nullable().default(null),
   /** Clips of a micro-batch, which go through at once. */
