@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { ConfigError } from "../../errors.ts";
+import { contactStrip } from "../../media/contact-strip.ts";
 import { signedToRgb } from "../../media/frames.ts";
 import { createVideoWriter } from "../../media/write.ts";
 import { imageToVideo } from "../../pipeline/image-to-video.ts";
@@ -173,5 +174,6 @@ function showing({ signal }: Context): Showing {
       }
       return files;
     },
+    strip: contactStrip,
   };
 }
