@@ -50,9 +50,9 @@ async function drawn(stage: string, steps: number) {
   const paces: number[] = [];
   for (let step = 1; step <= steps; step++)
     for (const { feeds } of await batches(step)) {
-      const data = feeds.clip.data as Float32Array;
-      expect(data).toHaveLength(sizeOf(feeds.clip.shape));
-      if (feeds.clip.shape[0] > 1) paces.push(data[frame] - data[0]);
+      const { shape, data } = feeds.clip as { shape: readonly number[]; data: Float32Array };
+      expect(data).toHaveLength(sizeOf(shape));
+      if (shape[0] > 1) paces.push(data[frame] - data[0]);
     }
   return { asked, paces };
 }

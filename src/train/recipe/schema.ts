@@ -16,7 +16,7 @@ const path = z.string().min(1);
 const pixels = z
   .custom<number | string>(
     (value) => pixelSizeOf(value) !== null,
-    "must be a whole number, or width by height such as 720x480",
+    "a whole number, or width by height such as 720x480",
   )
   .transform((value) => pixelSizeOf(value)!);
 
