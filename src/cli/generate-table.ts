@@ -42,7 +42,7 @@ export const generateTable = {
   discretisation: {
     kind: "text",
     choices: discretisations,
-    about: "noise levels as diffusers takes them from the schedule, or as SAT does (diffusers)",
+    about: "whose noise levels the steps visit (diffusers)",
   },
   parity: { kind: "flag", about: "repeat the reference's defects where the steps do not divide 1000" },
   seed: { kind: "text", value: "N[,N]", about: "seed of the noise (random); several make a clip for each" },

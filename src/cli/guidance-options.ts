@@ -15,7 +15,7 @@ export const guidanceTable = {
   unconditional: {
     kind: "text",
     choices: unconditionals,
-    about: "what guidance leads away from: the negative prompt, or zeros as in SAT (prompt)",
+    about: "lead away from the negative prompt, or from zeros as SAT does (prompt)",
   },
   "guidance-mode": {
     kind: "text",
