@@ -1,4 +1,5 @@
 /** @file The options of `cogvideox generate`, and the job that they describe. */
+import { type Discretisation, discretisations } from "../diffusion/timesteps.ts";
 import { ConfigError } from "../errors.ts";
 import type { GenerateOptions } from "../pipeline/generate-options.ts";
 import { devices } from "../runtime/protocol.ts";
@@ -41,6 +42,11 @@ export const generateTable = {
   ...longVideoOptions,
   ...enhanceOptions,
   scheduler: { kind: "text", choices: ["ddim", "dpm"], about: "sampler (the checkpoint's own)" },
+  discretisation: {
+    kind: "text",
+    choices: discretisations,
+    about: "whose noise levels the steps visit (diffusers)",
+  },
   parity: { kind: "flag", about: "repeat the reference's defects where the steps do not divide 1000" },
   seed: { kind: "text", value: "N[,N]", about: "seed of the noise (random); several make a clip for each" },
   ...tilingOptions,
@@ -85,7 +91,7 @@ export function engineOptions({ device, threads }: { readonly device?: string; r
 
 /** What is asked of every clip of a job. @throws ConfigError for what no checkpoint could do */
 export function requestOf(values: GenerateValues): Omit<GenerateOptions, "prompt" | "seed"> {
-  const { width, height, frames, steps, parity } = values;
+  const { width, height, frames, steps, parity, discretisation } = values;
   return {
     ...guidanceOptionsOf(values),
     negativePrompt: values.negative,
@@ -94,6 +100,7 @@ export function requestOf(values: GenerateValues): Omit<GenerateOptions, "prompt
     longVideo: longVideoOf(values),
     scheduler: values.scheduler as "ddim" | "dpm" | undefined,
     tiling: tilingOf(values),
+    discretisation: discretisation as Discretisation | undefined,
     ...{ width, height, frames, steps, parity },
   };
 }

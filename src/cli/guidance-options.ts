@@ -1,12 +1,22 @@
 /** @file Options that say how strongly a clip follows its prompt. */
 import { type GuidanceMode, guidanceModes } from "../diffusion/guidance.ts";
 import { ConfigError } from "../errors.ts";
-import { type GuidanceOptions, guidanceOf } from "../pipeline/guidance-options.ts";
+import {
+  type GuidanceOptions,
+  guidanceOf,
+  type Unconditional,
+  unconditionals,
+} from "../pipeline/guidance-options.ts";
 import type { OptionTable, OptionValues } from "./options.ts";
 
 /** Guidance, its course over the run, and the methods that mend what high scales do. */
 export const guidanceTable = {
   guidance: { kind: "number", about: "guidance scale (6, or what the checkpoint says); 1 switches it off" },
+  unconditional: {
+    kind: "text",
+    choices: unconditionals,
+    about: "lead away from the negative prompt, or from zeros as SAT does (prompt)",
+  },
   "guidance-mode": {
     kind: "text",
     choices: guidanceModes,
@@ -37,7 +47,9 @@ export const guidanceTable = {
 } as const satisfies OptionTable;
 
 /** What the options ask for. @throws ConfigError for numbers out of range, and options without their companion */
-export function guidanceOptionsOf(values: OptionValues<typeof guidanceTable>): GuidanceOptions {
+export function guidanceOptionsOf(
+  values: OptionValues<typeof guidanceTable> & { readonly negative?: string },
+): GuidanceOptions {
   const { apg, "apg-eta": eta, "apg-momentum": momentum, "apg-threshold": threshold } = values;
   if (!apg && (eta !== undefined || momentum !== undefined || threshold !== undefined))
     throw new ConfigError("--apg-eta, --apg-momentum and --apg-threshold need --apg");
@@ -45,6 +57,7 @@ export function guidanceOptionsOf(values: OptionValues<typeof guidanceTable>): G
   if (!zero && zeroSteps !== undefined) throw new ConfigError("--zero-steps needs --cfg-zero");
   const options: GuidanceOptions = {
     guidance: values.guidance,
+    unconditional: values.unconditional as Unconditional | undefined,
     guidanceMode: values["guidance-mode"] as GuidanceMode | undefined,
     dynamicGuidance: values["dynamic-cfg"],
     guidanceInterval: parseInterval(values["guidance-interval"]),
@@ -52,7 +65,7 @@ export function guidanceOptionsOf(values: OptionValues<typeof guidanceTable>): G
     projectedGuidance: apg ? { eta, momentum, threshold } : undefined,
     zeroStar: zero ? { zeroSteps } : undefined,
   };
-  guidanceOf(options);
+  guidanceOf({ ...options, negativePrompt: values.negative });
   return options;
 }
 

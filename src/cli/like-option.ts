@@ -18,6 +18,7 @@ const names: { readonly [option: string]: string } = {
   fps: "fps",
   steps: "steps",
   guidance: "guidance",
+  unconditional: "unconditional",
   "guidance-mode": "guidanceMode",
   "guidance-rescale": "guidanceRescale",
   strength: "strength",
@@ -26,6 +27,7 @@ const names: { readonly [option: string]: string } = {
   fit: "fit",
   precision: "precision",
   decoder: "decoder",
+  discretisation: "discretisation",
 };
 /** Flags, which a recipe tells when they were set. */
 const flags: { readonly [option: string]: string } = {

@@ -56,8 +56,8 @@ async function planRequest({ values, prompts, seeds }: Job, models: PlannedModel
         ["video", "control", "invert"].includes(source)
         ? { ...frameSize(config, options), frames: options.frames ?? config.sampleFrames }
         : clipSize(config, options);
-    const read =
-      new Set(prompts).size + (isGuided(guidanceOf(options, config)) ? 1 : 0) + (source === "invert" ? 1 : 0);
+  const hasNegative = isGuided(guidanceOf(options, config)) && options.unconditional !== "zeros";
+  const read = new Set(prompts).size + (hasNegative ? 1 : 0) + (source === "invert" ? 1 : 0);
   return {
     source,
     size,

@@ -173,6 +173,54 @@ describe.each(samplers)("$name", (sampler) => {
   });
 });
 
+describe.each(samplers.slice(0, 2))("$name with SAT's noise levels", (sampler) => {
+  const sat = { discretisation: "sat" } as const;
+
+  test.each([1, 7, 50, 1000])(
+    "is finite from a start without signal to a clean end in %i steps",
+    (numSteps) => {
+      const plan = sampler.prepare(numSteps, sat);
+      expect(alphaBarAt(plan.schedule, plan.timesteps[0])).toBe(0);
+      const target = hashInput([2, 20], 33);
+      const oracle: Model = ({ latents: x }, timestep) => {
+        const alphaBar = alphaBarAt(plan.schedule, timestep);
+        return x.map((value, i) => (Math.sqrt(alphaBar) * value - target[i]) / Math.sqrt(1 - alphaBar));
+      };
+      expect(run(sampler, plan, oracle).latents).toBeCloseToArray(target, { atol: 1e-5 });
+    },
+  );
+
+  test("makes nearly the same clip as with those of diffusers, and not the same", () => {
+    const [ours, theirs] = [sampler.prepare(50), sampler.prepare(50, sat)].map(
+      (plan) => run(sampler, plan, linearModel).latents,
+    );
+    const most = Math.max(...minus(ours, theirs).map(Math.abs));
+    expect(most).toBeGreaterThan(1e-5);
+    expect(most).toBeLessThan(1e-2);
+  });
+
+  test("rescales over the whole run where a strength leaves a part of it", () => {
+    const [whole, part] = [sampler.prepare(50, sat), sampler.prepare(50, { ...sat, strength: 0.4 })];
+    expect(part.schedule).toEqual(whole.schedule);
+    expect(part.timesteps[0]).toBe(399);
+  });
+
+  test("refuses parity, which is diffusers' own", () => {
+    expect(() => sampler.prepare(50, { ...sat, parity: true })).toThrow(
+      /^parity repeats what diffusers does/,
+    );
+  });
+});
+
+test("SAT's noise levels are refused by samplers and schedules that SAT does not have", () => {
+  const sat = { discretisation: "sat" } as const;
+  expect(() => samplers[2].prepare(50, sat)).toThrow(/this is a DDIMScheduler; leave it at diffusers$/);
+  const json = { ...official, _class_name: "CogVideoXDDIMScheduler", rescale_betas_zero_snr: false };
+  expect(() => samplerFor(parseSchedulerConfig(json, "test")).prepare(50, sat)).toThrow(
+    /whose rescale_betas_zero_snr is false; leave it at diffusers$/,
+  );
+});
+
 test("inversion starts from clean latents and ends at what the model calls noise", () => {
   const sampler = samplers[3];
   const plan = sampler.prepare(10);

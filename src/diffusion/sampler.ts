@@ -1,7 +1,13 @@
 /** @file What every sampler has in common: the plan of a run, its state, and the step from one state to the next. */
 import { ConfigError, ShapeError } from "../errors.ts";
 import { restoreRng, saveRng, type TorchRng, type TorchRngState } from "./noise.ts";
-import { alphaBarAt, type NoiseSchedule, noiseSchedule, type SchedulerConfig } from "./schedule.ts";
+import {
+  alphaBarAt,
+  isCogVideoXClass,
+  type NoiseSchedule,
+  noiseSchedule,
+  type SchedulerConfig,
+} from "./schedule.ts";
 import { samplingTimesteps, type TimestepOptions, timestepsForStrength } from "./timesteps.ts";
 
 /** Everything that changes during a run. A value: `structuredClone` copies it, a later step resumes from it. */
@@ -32,7 +38,7 @@ export type SamplingPlan = {
   readonly eta: number;
 };
 
-/** `strength` 0 to 1 starts late, for video-to-video; `eta` as in `SamplingPlan`; `parity` as in `planRun`. */
+/** `strength` 0 to 1 starts late, for video-to-video; `eta` as in `SamplingPlan`; the rest as in `planRun`. */
 export type PlanOptions = TimestepOptions & { readonly strength?: number; readonly eta?: number };
 
 /** A way from noise to video: pure functions from state to state. */
@@ -41,7 +47,7 @@ export interface Sampler {
   readonly config: SchedulerConfig;
   /**
    * Plans a run of `numSteps` steps.
-   * @throws ConfigError when steps, strength or eta are out of range.
+   * @throws ConfigError when steps, strength or eta are out of range, or the sampler has no such discretisation.
    */
   prepare(numSteps: number, options?: PlanOptions): SamplingPlan;
   /**
@@ -56,21 +62,37 @@ export interface Sampler {
  * The plan of a run; what `Sampler.prepare` returns. Each step ends where the next one begins, and the last one ends
  * clean. The reference takes `timestep - floor(T / n)` instead, which is the same where n divides T. Where it does not,
  * its steps overlap, and the last may end at timestep 0 with noise left in the clip (7 steps); `parity` repeats that.
+ * For the discretisation see `discretisations`.
  */
 export function planRun(config: SchedulerConfig, numSteps: number, options: PlanOptions = {}): SamplingPlan {
-  const { strength = 1, eta = 0, parity = false } = options;
+  const { strength = 1, eta = 0, parity = false, discretisation = "diffusers" } = options;
   if (!(eta >= 0 && eta <= 1)) throw new ConfigError(`eta must be in 0 to 1, got ${eta}`);
+  if (discretisation === "sat") requireSat(config, parity);
   const timesteps = samplingTimesteps(config, numSteps, options);
   const stride = Math.floor(config.numTrainTimesteps / numSteps);
   const towardsClean = config.className === "DDIMInverseScheduler" ? -1 : 1;
   const ends = timesteps.map((t, i) => (parity ? t - stride : (timesteps[i + towardsClean] ?? -1)));
   return {
     config,
-    schedule: noiseSchedule(config),
+    // A single timestep would have to keep its value and to have no signal at once; the table's last one has none.
+    schedule: noiseSchedule(config, discretisation === "sat" && numSteps > 1 ? timesteps : undefined),
     timesteps: timestepsForStrength(timesteps, numSteps, strength),
     cleanerEnds: timestepsForStrength(ends, numSteps, strength),
     eta,
   };
+}
+
+/** SAT's programs have these samplers and this schedule alone. */
+function requireSat({ className, rescaleBetasZeroSnr }: SchedulerConfig, parity: boolean): void {
+  if (parity)
+    throw new ConfigError(
+      "parity repeats what diffusers does, and the discretisation is sat; leave one of them out",
+    );
+  if (!isCogVideoXClass(className) || !rescaleBetasZeroSnr)
+    throw new ConfigError(
+      `the discretisation sat rescales a schedule of CogVideoX to zero terminal SNR, and this is a ${className}` +
+        `${rescaleBetasZeroSnr ? "" : " whose rescale_betas_zero_snr is false"}; leave it at diffusers`,
+    );
 }
 
 /** The state before the first step. The generator goes on where `rng` is now; `rng` itself is not advanced later. */

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { floats32, floats64, readDiffusionFixture } from "../../test/helpers/diffusion-fixture.ts";
 import { ConfigError } from "../errors.ts";
 import { alphaBarAt, noiseSchedule, parseSchedulerConfig } from "./schedule.ts";
+import { samplingTimesteps } from "./timesteps.ts";
 
 const official = {
   _class_name: "CogVideoXDDIMScheduler",
@@ -55,6 +56,37 @@ describe("alphaBar of the official configuration", () => {
     expect(alphaBarAt({ alphaBar, finalAlphaBar }, 999)).toBe(0);
     expect(alphaBarAt({ alphaBar, finalAlphaBar }, -1)).toBe(0);
     expect(finalAlphaBar).toBe(1);
+  });
+});
+
+describe("fifty timesteps that are taken before they are rescaled", () => {
+  const visited = samplingTimesteps({ ...parseSchedulerConfig(official, "test") }, 50);
+  const roots = (shift: number, timesteps?: readonly number[]) =>
+    noiseSchedule(
+      parseSchedulerConfig({ ...official, snr_shift_scale: shift }, "test"),
+      timesteps,
+    ).alphaBar.map(Math.sqrt);
+
+  // Computed with numpy from the formulas.
+  test.each([
+    [1, [0.9910822322570138, 0.8404413727504378, 0.00926799406834242, 0], 6.225e-4],
+    [3, [0.9739398111132679, 0.6706101396188868, 0.005220288337620603, 0], 1.02e-3],
+  ])(
+    "have numpy's signal rates with shift %i, and differ most where they are cleanest",
+    (shift, expected, most) => {
+      const [subset, table] = [roots(shift, visited), roots(shift)];
+      expect([19, 219, 979, 999].map((t) => subset[t])).toBeCloseToArray(expected, { atol: 1e-14 });
+      const differences = visited.map((t) => Math.abs(subset[t] - table[t]));
+      expect(Math.max(...differences)).toBeCloseTo(most, 6);
+      expect(visited[differences.indexOf(Math.max(...differences))]).toBe(19);
+    },
+  );
+
+  test("leave the cleanest of them as it was before, and the noisiest without signal", () => {
+    const before = schedule({ rescale_betas_zero_snr: false }).alphaBar;
+    const { alphaBar } = noiseSchedule(parseSchedulerConfig(official, "test"), visited);
+    expect(alphaBar[19]).toBeCloseTo(before[19], 14);
+    expect(alphaBar[999]).toBe(0);
   });
 });
 

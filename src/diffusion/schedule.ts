@@ -146,9 +146,13 @@ type Round = (value: number) => number;
 /**
  * The schedule that a configuration describes. The CogVideoX classes compute it in float64 with the SNR shift of
  * Stable Diffusion 3 and rescale alphaBar to zero terminal SNR; the generic classes do it in float32 on the betas.
+ * @param visited of a CogVideoX class, the timesteps that alone are rescaled: the cleanest of them keeps its value and the
+ *   noisiest has no signal. All of them unless given. What lies between and beyond is then never looked at.
  */
-export function noiseSchedule(config: SchedulerConfig): NoiseSchedule {
-  const alphaBar = isCogVideoXClass(config.className) ? cogVideoXAlphaBar(config) : genericAlphaBar(config);
+export function noiseSchedule(config: SchedulerConfig, visited?: readonly number[]): NoiseSchedule {
+  const alphaBar = isCogVideoXClass(config.className)
+    ? cogVideoXAlphaBar(config, visited)
+    : genericAlphaBar(config);
   return { alphaBar, finalAlphaBar: config.setAlphaToOne ? 1 : alphaBar[0] };
 }
 
@@ -166,11 +170,11 @@ export function alphaBarAt(schedule: NoiseSchedule, timestep: number): number {
   return value;
 }
 
-function cogVideoXAlphaBar(config: SchedulerConfig): Float64Array {
+function cogVideoXAlphaBar(config: SchedulerConfig, visited?: readonly number[]): Float64Array {
   const isFloat64 = config.betaSchedule === "scaled_linear" && config.trainedBetas === null;
   const round: Round = isFloat64 ? (value) => value : Math.fround;
   const shifted = shiftSnr(cumulativeAlpha(betas(config, round), round), config.snrShiftScale, round);
-  return config.rescaleBetasZeroSnr ? zeroTerminalSnr(shifted, round) : shifted;
+  return config.rescaleBetasZeroSnr ? zeroTerminalSnr(shifted, round, visited) : shifted;
 }
 
 function genericAlphaBar(config: SchedulerConfig): Float64Array {
@@ -221,11 +225,15 @@ function shiftSnr(alphaBar: Float64Array, scale: number, round: Round): Float64A
   return alphaBar.map((value) => round(value / round(scale + round((1 - scale) * value))));
 }
 
-/** Lin et al. 2023, algorithm 1: the last timestep keeps no signal, the first one keeps its value. */
-function zeroTerminalSnr(alphaBar: Float64Array, round: Round): Float64Array {
+/** Lin et al. 2023, algorithm 1: the last of the timesteps keeps no signal, the first one keeps its value. */
+function zeroTerminalSnr(
+  alphaBar: Float64Array,
+  round: Round,
+  timesteps: readonly number[] = [0, alphaBar.length - 1],
+): Float64Array {
   const roots = alphaBar.map((value) => round(Math.sqrt(value)));
-  const first = roots[0];
-  const last = roots[roots.length - 1];
+  const first = roots[Math.min(...timesteps)];
+  const last = roots[Math.max(...timesteps)];
   const factor = round(first / round(first - last));
   return roots.map((root) => {
     const shifted = round(round(root - last) * factor);

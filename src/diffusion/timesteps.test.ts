@@ -39,6 +39,24 @@ describe("trailing timesteps", () => {
   });
 });
 
+describe("timesteps as SAT takes them", () => {
+  const sat = { discretisation: "sat" } as const;
+
+  test("of fifty steps are the trailing ones, of thirty steps others", () => {
+    expect(samplingTimesteps(trailing, 50, sat)).toEqual(samplingTimesteps(trailing, 50));
+    const thirty = samplingTimesteps(trailing, 30, sat);
+    expect([...thirty.slice(0, 4), ...thirty.slice(-3)]).toEqual([999, 965, 932, 899, 99, 66, 33]);
+  });
+
+  test("are numpy's for every number of steps", () => {
+    const digest = allSteps.reduce((sum, n) => {
+      const timesteps = samplingTimesteps(trailing, n, sat);
+      return (sum * 31 + timesteps.reduce((all, t, i) => all + ((i % 97) + 1) * t, 0)) % 1_000_000_007;
+    }, 0);
+    expect(digest).toBe(867260311);
+  });
+});
+
 test("leading and linspace timesteps of ten steps are the published ones", () => {
   expect(samplingTimesteps({ ...trailing, timestepSpacing: "leading" }, 10)).toEqual([
     900, 800, 700, 600, 500, 400, 300, 200, 100, 0,

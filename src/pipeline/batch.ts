@@ -1,11 +1,8 @@
 /** @file Several clips in one call: all prompts are read at once, then one clip follows the other. */
-import { isGuided } from "../diffusion/guidance.ts";
-import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { PipelineEvent } from "./events.ts";
-import { encodeTexts } from "./generate.ts";
-import { defaults, type GenerateOptions, type PromptStates } from "./generate-options.ts";
-import { guidanceOf } from "./guidance-options.ts";
+import { encodeTexts, promptsOf, textsOf } from "./generate.ts";
+import type { GenerateOptions, PromptStates } from "./generate-options.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { textToVideo } from "./text-to-video.ts";
 
@@ -58,12 +55,7 @@ export async function readPrompts(
   while (!next.done) next = await encoding.next();
   const states = new Map(texts.map((text, i) => [text, (next.value as HostTensor[])[i]]));
   return (clip) => {
-    const [positive, negative = positive] = textsOf(clip, config).map((text) => states.get(text)!);
-    return { positive, negative, ofTexts: true };
+    const known = textsOf(clip, config).map((text) => states.get(text)!);
+    return { ...promptsOf(clip, known), ofTexts: true };
   };
-}
-
-function textsOf(clip: GenerateOptions, config: TransformerConfig): string[] {
-  const { prompt, negativePrompt = defaults.negativePrompt } = clip;
-  return isGuided(guidanceOf(clip, config)) ? [prompt, negativePrompt] : [prompt];
 }

@@ -2,6 +2,7 @@
 import type { SamplerState } from "../diffusion/sampler.ts";
 import type { SamplerChoice } from "../diffusion/sampler-for.ts";
 import type { SpatioTemporalGuidance } from "../diffusion/stg.ts";
+import type { Discretisation } from "../diffusion/timesteps.ts";
 import type { TilingOptions } from "../models/vae/tiling.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { CacheState } from "./caches/cached-denoiser.ts";
@@ -27,6 +28,8 @@ export type GenerateOptions = ClipRequest &
     readonly seed?: number | bigint;
     /** Repeats the reference's defects where a number of steps does not divide 1000; off unless given. */
     readonly parity?: boolean;
+    /** Whose noise levels the steps visit; diffusers' unless given. "sat" goes with CogVideoX's own samplers alone. */
+    readonly discretisation?: Discretisation;
     /** Start from these latents `[1, F, C, h, w]` instead of noise from the seed. */
     readonly latents?: HostTensor;
     /** Go on from the state of a "step" event of a run with the same options, to the same result. */

@@ -6,6 +6,7 @@ import { samplerFor } from "../diffusion/sampler-for.ts";
 import { checkedStg } from "../diffusion/stg.ts";
 import { ConfigError } from "../errors.ts";
 import { sameShape, showShape, sizeOf } from "../graph/shape.ts";
+import type { TransformerConfig } from "../models/transformer/config.ts";
 import { positionsFor } from "../models/transformer/positions/positions.ts";
 import { tilingFor } from "../models/vae/tiling.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
@@ -109,11 +110,12 @@ export function conditionsOf({ checkpoint }: Pipeline, options: Unprompted): Con
 /** The run before its first step: sampler, plan, state, and what the model sees beside the latents. */
 export async function begin(
   { checkpoint: { scheduler, transformer } }: Pipeline,
-  { steps = defaults.steps, seed = defaults.seed, scheduler: choice, parity, resume, longVideo }: Unprompted,
+  options: Unprompted,
   { latents: size, strength, start }: Pick<Mode, "latents" | "strength" | "start">,
 ) {
-  const sampler = samplerFor(scheduler, choice);
-  const plan = sampler.prepare(steps, { strength, parity });
+  const { steps = defaults.steps, seed = defaults.seed, parity, discretisation, resume, longVideo } = options;
+  const sampler = samplerFor(scheduler, options.scheduler);
+  const plan = sampler.prepare(steps, { strength, parity, discretisation });
   const shape = [1, size.frames, transformer.config.outChannels, size.height, size.width];
   const rng = createRng(seed);
   const { latents: drawn, condition } = await start({ shape, rng, plan });
@@ -198,20 +200,32 @@ function isGuidedPair({ guidance, stg, reference }: Conditions): boolean {
 /** Hidden states `[T, textDim]` of the prompts; without guidance nobody looks at the negative one. */
 export type Prompts = { readonly negative: HostTensor; readonly positive: HostTensor };
 
+/** The texts that a clip is made with: what guidance leads away from, if that is a text, and the prompt. */
+export function textsOf({ prompt, ...options }: GenerateOptions, config: TransformerConfig): string[] {
+  const { negativePrompt = defaults.negativePrompt, unconditional } = options;
+  const isRead = isGuided(guidanceOf(options, config)) && unconditional !== "zeros";
+  return isRead ? [negativePrompt, prompt] : [prompt];
+}
+
+/** The states of those texts, in their order; or of more, of which the last two count. */
+export function promptsOf({ unconditional }: Unprompted, states: readonly HostTensor[]): Prompts {
+  const [negative, positive] = [states.at(-2), states[states.length - 1]];
+  const zeros = { ...positive, data: new Float32Array(positive.data.length) };
+  return { positive, negative: unconditional === "zeros" ? zeros : (negative ?? positive) };
+}
+
 async function* encodePrompts(
   pipeline: Pipeline,
   options: GenerateOptions,
 ): AsyncGenerator<PipelineEvent, Prompts> {
-  const { prompt, negativePrompt = defaults.negativePrompt } = options;
   if (options.promptStates) {
-    const { truncated } = tokenizePrompts(pipeline, [prompt]);
+    const { negative, positive } = options.promptStates;
+    const { truncated } = tokenizePrompts(pipeline, [options.prompt]);
     yield { kind: "encoded", truncated: truncated[0], seconds: 0 };
-    return options.promptStates;
+    return promptsOf(options, [negative, positive]);
   }
-  const { guidance } = conditionsOf(pipeline, options);
-  const texts = isGuided(guidance) ? [negativePrompt, prompt] : [prompt];
-  const states = yield* encodeTexts(pipeline, options, texts);
-  return { negative: states[0], positive: states[states.length - 1] };
+  const texts = textsOf(options, pipeline.checkpoint.transformer.config);
+  return promptsOf(options, yield* encodeTexts(pipeline, options, texts));
 }
 
 /** Hidden states `[T, textDim]` of every text; the event tells what was cut off the last. */

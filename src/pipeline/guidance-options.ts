@@ -8,10 +8,20 @@ import {
 } from "../diffusion/guidance.ts";
 import { ConfigError } from "../errors.ts";
 
+/**
+ * What stands in for the prompt in the prediction that guidance leads away from: the negative prompt, which is "" unless
+ * given, as in diffusers; or states that are all zeros, as in SAT, whose training drops captions so.
+ */
+export const unconditionals = ["prompt", "zeros"] as const;
+/** One of `unconditionals`. */
+export type Unconditional = (typeof unconditionals)[number];
+
 /** Guidance as it is asked for; the reference's plain guidance where nothing is. */
 export type GuidanceOptions = {
   /** Guidance scale; what the checkpoint says unless given, or 6; 1 or less switches guidance off. */
   readonly guidance?: number;
+  /** "prompt" unless given. */
+  readonly unconditional?: Unconditional;
   /** How the weight goes over the run; "constant" unless given. */
   readonly guidanceMode?: GuidanceMode;
   /** Short for the mode "wave": the weight follows the timestep, as in the official demo with "dpm". */
@@ -33,8 +43,19 @@ const GUIDANCE = 6;
 type OwnGuidance = { readonly guidance?: number };
 
 /** Guidance as options ask for it of a model. @throws ConfigError for guidance that cannot be */
-export function guidanceOf(options: GuidanceOptions, own: OwnGuidance = {}): Guidance {
+export function guidanceOf(
+  options: GuidanceOptions & { readonly negativePrompt?: string },
+  own: OwnGuidance = {},
+): Guidance {
   const { guidance: scale = own.guidance ?? GUIDANCE, guidanceMode, dynamicGuidance } = options;
+  const { unconditional, negativePrompt } = options;
+  if (unconditional !== undefined && !unconditionals.includes(unconditional))
+    throw new ConfigError(`unconditional must be one of ${unconditionals.join(", ")}, got ${unconditional}`);
+  if (unconditional === "zeros" && negativePrompt)
+    throw new ConfigError(
+      `guidance away from zeros (--unconditional zeros) has no negative prompt, got ${JSON.stringify(negativePrompt)}; ` +
+        "leave one of them out",
+    );
   if (dynamicGuidance && guidanceMode !== undefined && guidanceMode !== "wave")
     throw new ConfigError(
       `dynamic guidance (--dynamic-cfg) is the mode wave, but the mode ${guidanceMode} is given`,
@@ -54,9 +75,16 @@ export function guidanceRecipe(
   options: GuidanceOptions,
   own: OwnGuidance,
 ): Readonly<Record<string, unknown>> {
-  const { guidance = own.guidance ?? GUIDANCE, dynamicGuidance = false } = options;
+  const { guidance = own.guidance ?? GUIDANCE, dynamicGuidance = false, unconditional } = options;
   const { guidanceMode, guidanceInterval, guidanceRescale, projectedGuidance, zeroStar } = options;
-  const extra = { guidanceMode, guidanceInterval, guidanceRescale, projectedGuidance, zeroStar };
+  const extra = {
+    unconditional,
+    guidanceMode,
+    guidanceInterval,
+    guidanceRescale,
+    projectedGuidance,
+    zeroStar,
+  };
   const given = Object.entries(extra).filter(([, value]) => value !== undefined);
   return { guidance, dynamicGuidance, ...Object.fromEntries(given) };
 }

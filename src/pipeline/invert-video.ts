@@ -16,6 +16,7 @@ import {
   encodeTexts,
   finish,
   type Prompts,
+  promptsOf,
   requirePlaces,
   requireTiling,
   sample,
@@ -56,6 +57,10 @@ export async function* invertVideo(
   if (options.resume !== undefined) throw new ConfigError("an inversion cannot be resumed; start it anew");
   if ("stg" in options && options.stg !== undefined)
     throw new ConfigError("inversion does not work together with spatio-temporal guidance; leave stg out");
+  if (options.discretisation === "sat")
+    throw new ConfigError(
+      "inversion goes back through diffusers' noise levels; leave the discretisation sat out",
+    );
   requireTiling(pipeline, options);
   const video = await sourceVideo("video", options.video, config, options);
   const { steps = defaults.steps, cache } = options;
@@ -67,8 +72,10 @@ export async function* invertVideo(
   yield video.event;
   const { prompt, negativePrompt = defaults.negativePrompt } = options;
   const texts = yield* encodeTexts(pipeline, options, ["", negativePrompt, prompt]);
-  const [empty, negative, positive] = texts;
-  const remaking = invertAndRemake(pipeline, options, video, { empty, negative, positive });
+  const remaking = invertAndRemake(pipeline, options, video, {
+    empty: texts[0],
+    ...promptsOf(options, texts),
+  });
   const { result, evaluations } = yield* counted(remaking);
   yield* finish(pipeline, options, result, { started, padding, evaluations });
 }

@@ -53,6 +53,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     ...(checkpoint.tinyDecoder ? { decoder: checkpoint.tinyDecoder.source } : {}),
     scheduler: options.scheduler ?? checkpoint.scheduler.className,
     ...(options.parity ? { parity: true } : {}),
+    ...(options.discretisation === "sat" ? { discretisation: "sat" } : {}),
     seed: Number(options.seed ?? defaults.seed),
   };
 }

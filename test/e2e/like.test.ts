@@ -11,6 +11,7 @@ const model = recorded("t2v-sincos");
 test("settings come from the file, what is given wins, and inspect shows the mark", async () => {
   const cwd = temporaryFolder();
   const settings = ["--steps", "2", "--seed", "5", "--scheduler", "dpm", "--guidance-mode", "cosine"];
+  const levels = ["--discretisation", "sat"];
   const methods = ["--guidance-interval", "0,0.6", "--apg", "--apg-eta", "0.5", "--guidance-rescale", "0.3"];
   const length = ["--frames", "17", "--window", "9", "--overlap", "4", "--free-noise", "--fps", "12"];
   const cache = ["--cache", "first-block:threshold=0.5"];
@@ -22,6 +23,7 @@ test("settings come from the file, what is given wins, and inspect shows the mar
       "--model",
       model,
       ...settings,
+      ...levels,
       ...methods,
       ...length,
       ...cache,
@@ -40,7 +42,7 @@ test("settings come from the file, what is given wins, and inspect shows the mar
   const [report] = jsonLines(await cogvideox(["inspect", "c.webp", "--json"], { cwd }));
   expect(report).toMatchObject({
     digitalSourceType: expect.stringMatching(/trainedAlgorithmicMedia$/),
-    recipe: { seed: 6, prompt: "A red circle.", guidanceMode: "cosine", projectedGuidance: { eta: 0.5 } },
+    recipe: { seed: 6, guidanceMode: "cosine", discretisation: "sat", projectedGuidance: { eta: 0.5 } },
   });
   const text = await cogvideox(["inspect", "a.mp4"], { cwd });
   expect(text.stdout).toMatch(/made by a trained model/);

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { ConfigError } from "../../errors.ts";
+import { contactStrip } from "../../media/contact-strip.ts";
 import { signedToRgb } from "../../media/frames.ts";
 import { createVideoWriter } from "../../media/write.ts";
 import { controlToVideo } from "../../pipeline/control-to-video.ts";
@@ -159,13 +160,15 @@ function showing({ signal }: Context): Showing {
       await writer.finish();
       return file;
     },
-    samples: async (base, { folder, loras }, samples, { steps, guidance, seed, size, frames }) => {
+    samples: async (base, { folder, loras }, samples, settings) => {
+      const { steps, guidance, seed, size, frames, droppedText } = settings;
+      const unconditional = droppedText === "zeros" ? ("zeros" as const) : undefined;
       const pipeline = await loadPipeline(folder, { loras });
       const files: string[] = [];
       try {
         for (const [i, { prompt, seen }] of samples.entries()) {
           const file = `${base}-${i + 1}.webp`;
-          const options = { prompt, steps, guidance, seed, ...size, frames, signal };
+          const options = { prompt, steps, guidance, unconditional, seed, ...size, frames, signal };
           await saveVideo(sampleClip(pipeline, options, seen), file);
           files.push(file);
         }
@@ -174,6 +177,7 @@ function showing({ signal }: Context): Showing {
       }
       return files;
     },
+    strip: contactStrip,
   };
 }
 

@@ -1,7 +1,11 @@
 /** @file Text dropout: some samples train without their caption, so that guidance has something to guide away from. */
 import { ShapeError } from "../../errors.ts";
+import { maximum, minimum } from "../../graph/functions.ts";
 import { showShape } from "../../graph/shape.ts";
 import type { Tensor } from "../../graph/tensor.ts";
+import type { T5Config } from "../../models/t5/config.ts";
+import { t5Encode } from "../../models/t5/encoder.ts";
+import type { Scope } from "../../nn/scope.ts";
 import { drawUniform, rngFor } from "./random.ts";
 
 /** Where dropout is drawn. */
@@ -48,4 +52,14 @@ export function dropText(text: Tensor, kept: Tensor, empty?: Tensor): Tensor {
       `the states of the empty prompt must be ${showShape([1, tokens, channels])}, got ${showShape(empty.shape)}`,
     );
   return captioned.add(empty.mul(factor.neg().add(1)));
+}
+
+/** Stands in place of every token of a caption whose states are to be zeros. */
+export const DROPPED = -1;
+
+/** States `[B, T, D]` of token ids `[B, T]`, int32; zeros for captions whose ids are `DROPPED`, from which nothing is learned. */
+export function encodeText(p: Scope, ids: Tensor, config: T5Config): Tensor {
+  const numbers = ids.cast("f32");
+  const kept = minimum(numbers.slice(1, 0, 1).add(1), 1);
+  return dropText(t5Encode(p, maximum(numbers, 0).cast("i32"), config), kept);
 }

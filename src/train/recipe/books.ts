@@ -77,6 +77,11 @@ export class Books {
     await this.events.scalars(step, Object.fromEntries(tagged));
   }
 
+  /** Shows the bytes of a PNG file in TensorBoard, as the `count`-th sample of a step. */
+  async noteSample({ kind }: PlannedStage, step: number, count: number, png: Uint8Array): Promise<void> {
+    await this.events.image(step, `${kind}/sample_${count}`, png);
+  }
+
   /** Makes what was noted survive a loss of power; a save should come after it. */
   sync(): Promise<void> {
     return this.metrics.sync();

@@ -13,8 +13,11 @@ import type { DataRecipe } from "./schema.ts";
 /** A list of clips with captions. Clip and caption depend on their index and on nothing else. */
 export type ClipSource = {
   readonly count: number;
-  /** Pixels `[T, 3, H, W]` in [-1, 1] of a clip at its full length. */
-  readonly pixels: (index: number, size: PixelSize) => Float32Array | Promise<Float32Array>;
+  /**
+   * Pixels `[T, 3, H, W]` in [-1, 1] of a clip at its full length.
+   * @param fps shows the same seconds at another rate, in as many frames as `framesAt` says
+   */
+  readonly pixels: (index: number, size: PixelSize, fps?: number) => Float32Array | Promise<Float32Array>;
   /** Pixels `[1, 3, H, W]` of its first frame. */
   readonly firstFrame: (index: number, size: PixelSize) => Float32Array | Promise<Float32Array>;
   /** T */
@@ -28,6 +31,11 @@ export type ClipSource = {
   /** A digest of what the recipe does not say: which files and captions there are. */
   readonly identity?: string;
 };
+
+/** Frames that the seconds from a clip's first frame to its last one have at another rate. */
+export function framesAt(clip: Pick<ClipSource, "frames" | "fps">, fps: number): number {
+  return Math.floor(((clip.frames - 1) * fps) / clip.fps + 1e-6) + 1;
+}
 
 /** The clips of shapes that a recipe describes: of compositions to train on, or of held-out ones alone. */
 export function shapesClips(
@@ -45,7 +53,7 @@ export function shapesClips(
     count: data.clips,
     frames,
     fps,
-    pixels: (index, size) => rendered(index, size, frames),
+    pixels: (index, size, rate = fps) => rendered(index, size, framesAt(data, rate)),
     firstFrame: (index, size) => rendered(index, size, 1),
     content: (index) => ({ digest: digestOfFacts({ ...facts, index: at(index).drawn }) }),
     caption: (index) => {

@@ -62,6 +62,17 @@ test("a random window is one of its own for every video, the same one whenever i
   expect(shown(await (await open("short: freeze", 1)).firstFrame(2, size))).toEqual([0]);
 });
 
+test("a lower rate leaves frames out, and a higher one than the video's shows some twice", async () => {
+  const clips = await open("short: freeze");
+  expect(shown(await clips.pixels(2, size, 4))).toEqual([0, 2, 4, 6, 8]);
+  const doubled = shown(await clips.pixels(2, size, 16));
+  expect(doubled).toHaveLength(17);
+  expect(doubled.filter((_, k) => k % 2 === 0)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  const windowed = await open("short: freeze, window: random");
+  const [first] = shown(await windowed.firstFrame(3, size));
+  expect(shown(await windowed.pixels(3, size, 4))).toEqual([0, 2, 4, 6, 8].map((k) => first + k));
+});
+
 test("a data set is known again, and not when a caption changes", async () => {
   const before = await open("short: freeze");
   expect((await open("short: freeze, window: random")).identity).toBe(before.identity);

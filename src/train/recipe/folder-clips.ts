@@ -8,7 +8,7 @@ import { ConfigError } from "../../errors.ts";
 import { rgbToSigned } from "../../media/frames.ts";
 import { digestOfFacts } from "../cache/key.ts";
 import type { PixelSize } from "./clip-size.ts";
-import type { ClipSource } from "./clips.ts";
+import { type ClipSource, framesAt } from "./clips.ts";
 import { exists } from "./model-folder.ts";
 import type { DataRecipe } from "./schema.ts";
 
@@ -51,9 +51,15 @@ async function videosIn({ path }: FolderRecipe): Promise<readonly Video[]> {
 async function takenFrom(clips: readonly Video[], data: FolderRecipe, seed: number): Promise<ClipSource> {
   const { frames, fps, window, short } = data;
   if (short === "refuse") await requireLong(clips, data);
-  const read = async (index: number, size: PixelSize, wanted: number) => {
+  const read = async (index: number, size: PixelSize, wanted: number, rate = fps) => {
     // A random window begins where there is room for all of the clip; the others begin with the video.
-    const request = { ...size, frames: window === "random" ? frames : wanted, fps, window, pad: true };
+    const request = {
+      ...size,
+      frames: window === "random" ? framesAt(data, rate) : wanted,
+      fps: rate,
+      window,
+      pad: true,
+    };
     const plan = await planClip(clips[index], request, { seed, epoch: 0, index });
     const { rgb } = await readClip(clips[index], plan);
     return rgbToSigned(rgb.subarray(0, wanted * 3 * size.width * size.height), size);
@@ -62,7 +68,7 @@ async function takenFrom(clips: readonly Video[], data: FolderRecipe, seed: numb
     count: clips.length,
     frames,
     fps,
-    pixels: (index, size) => read(index, size, frames),
+    pixels: (index, size, rate = fps) => read(index, size, framesAt(data, rate), rate),
     firstFrame: (index, size) => read(index, size, 1),
     caption: (index) => clips[index].caption,
     content: (index) => ({ file: clips[index].file }),

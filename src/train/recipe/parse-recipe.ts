@@ -1,8 +1,9 @@
 /** @file Reads a training recipe from YAML; every mistake is a sentence with its file and field. */
 import { parseDocument } from "yaml";
-import type { z } from "zod";
-import { ConfigError, editDistance } from "../../errors.ts";
+import { ConfigError } from "../../errors.ts";
 import { clipSizeOf, fitsInto, sizeKey } from "./clip-size.ts";
+import { framesAt } from "./clips.ts";
+import { problemSentence } from "./problem-words.ts";
 import {
   type DataRecipe,
   type Recipe,
@@ -19,7 +20,8 @@ import {
 export function parseRecipe(text: string, source: string): Recipe {
   const json = readYaml(text, source);
   const result = recipeSchema.safeParse(json);
-  if (!result.success) throw new ConfigError(sentence(result.error.issues[0], json, source));
+  if (!result.success)
+    throw new ConfigError(problemSentence(result.error.issues[0], recipeSchema, json, source));
   checkWhole(result.data, source);
   const { transformer } = result.data;
   if (transformer.lora === undefined) return result.data;
@@ -99,17 +101,33 @@ function checkValidation(
 }
 
 function checkVaeStage(
-  { frames, l1, l2, colour, perceptual, lpips }: VaeStageRecipe,
+  { frames, frameRates, l1, l2, colour, perceptual, lpips }: VaeStageRecipe,
   data: DataRecipe,
   where: string,
 ): void {
-  if (frames !== undefined && frames > data.frames)
+  if (frameRates !== undefined) checkFrameRates(frameRates, frames ?? data.frames, data, where);
+  else if (frames !== undefined && frames > data.frames)
     throw new ConfigError(`${where}.frames is ${frames}, and the clips of data have ${data.frames}`);
   if (l1 + l2 + colour + perceptual === 0)
     throw new ConfigError(`${where}: l1, l2, colour and perceptual are all 0; give one of them a weight`);
   if (lpips !== undefined && perceptual === 0)
     throw new ConfigError(
       `${where}.lpips names files, and perceptual, their weight, is 0; give it one such as 0.1, or leave lpips out`,
+    );
+}
+
+/** Clips last as long at any rate, so that they have fewer frames at lower ones. */
+function checkFrameRates(rates: readonly number[], frames: number, data: DataRecipe, where: string): void {
+  const low = rates.find((rate) => framesAt(data, rate) < frames);
+  if (low !== undefined)
+    throw new ConfigError(
+      `${where}.frameRates has ${low}, and the clips of data, ${data.frames} frames at ${data.fps} a second, have ` +
+        `${framesAt(data, low)} frames then; the stage wants ${frames}`,
+    );
+  if (data.kind === "folder" && data.window === "uniform")
+    throw new ConfigError(
+      `${where}.frameRates is ${JSON.stringify(rates)}, and data.window: uniform shows videos at rates of their own; ` +
+        "leave one of them out",
     );
 }
 
@@ -138,80 +156,4 @@ function checkTransformerStage(
     throw new ConfigError(
       `${where} is packed, and the variant ${transformer.variant} is not made for rows; leave one of them out`,
     );
-}
-
-type Issue = z.core.$ZodIssue;
-
-function sentence(issue: Issue, json: unknown, source: string): string {
-  if (issue.code === "unrecognized_keys") {
-    const [key] = issue.keys;
-    const known = fieldsAt(recipeSchema, issue.path, json);
-    const near = nearestName(key, known);
-    const advice = near === undefined ? `known are ${known.join(", ")}` : `did you mean ${near}?`;
-    return `${source}: ${nameOf([...issue.path, key])} is no field of a recipe; ${advice}`;
-  }
-  if (issue.code === "invalid_union" && issue.errors.length > 0) {
-    const deepest = issue.errors.flat().toSorted((a, b) => b.path.length - a.path.length)[0];
-    if (deepest !== undefined)
-      return sentence({ ...deepest, path: [...issue.path, ...deepest.path] }, json, source);
-  }
-  const found = issue.path.reduce<unknown>(
-    (value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key],
-    json,
-  );
-  const value = found === undefined ? "missing" : JSON.stringify(found);
-  return `${source}: ${nameOf(issue.path)} is ${value}; ${lowerFirst(issue.message)}`;
-}
-
-/** vae.stages[0].steps */
-function nameOf(path: readonly PropertyKey[]): string {
-  const text = path.map((key) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`)).join("");
-  return text.replace(/^\./, "") || "the recipe";
-}
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
-}
-
-/** The fields that a schema knows at a path of a document. */
-function fieldsAt(schema: unknown, path: readonly PropertyKey[], json: unknown): string[] {
-  const { shape, element, options } = insideOf(schema);
-  if (options !== undefined) {
-    const kind = (json as { readonly kind?: unknown } | undefined)?.kind;
-    const chosen = options.filter(
-      (option) => (insideOf(option).shape?.kind as { readonly value?: unknown } | undefined)?.value === kind,
-    );
-    return [...new Set(chosen.flatMap((option) => fieldsAt(option, path, json)))];
-  }
-  if (path.length === 0) return Object.keys(shape ?? {});
-  const [key, ...rest] = path;
-  const inner = (json as Record<PropertyKey, unknown> | undefined)?.[key];
-  return fieldsAt(typeof key === "number" ? element : shape?.[String(key)], rest, inner);
-}
-
-type Inside = {
-  readonly shape?: Readonly<Record<string, unknown>>;
-  readonly element?: unknown;
-  readonly options?: readonly unknown[];
-};
-
-type Wrapped = { readonly def?: { readonly innerType?: unknown; readonly in?: unknown } };
-
-/** What defaults, optionality and transforms are wrapped around. */
-function insideOf(schema: unknown): Inside {
-  const { innerType, in: source } = (schema as Wrapped | undefined)?.def ?? {};
-  const inner = innerType ?? source;
-  return inner === undefined ? ((schema ?? {}) as Inside) : insideOf(inner);
-}
-
-/** The known name with the fewest edits, if they are few. */
-function nearestName(name: string, known: readonly string[]): string | undefined {
-  const ranked = known.map((candidate) => ({
-    candidate,
-    edits: editDistance(name.toLowerCase(), candidate.toLowerCase()),
-  }));
-  ranked.sort((a, b) => a.edits - b.edits);
-  return ranked[0] !== undefined && ranked[0].edits <= Math.max(2, name.length / 3)
-    ? ranked[0].candidate
-    : undefined;
 }

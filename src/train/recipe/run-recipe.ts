@@ -51,8 +51,10 @@ export type Showing = {
     base: string,
     model: ShownModel,
     samples: readonly Sample[],
-    settings: Recipe["sample"],
+    settings: Recipe["sample"] & Pick<Recipe["transformer"], "droppedText">,
   ) => Promise<readonly string[]>;
+  /** A file of either kind as one picture, for TensorBoard: the bytes of a PNG file. */
+  readonly strip?: (file: string) => Promise<Uint8Array>;
 };
 
 export type RunRecipeOptions = {
@@ -277,7 +279,7 @@ class RecipeRun {
         const stops = this.isSpent();
         if (done === steps || stops || (planned.stepsBefore + done) % this.recipe.save.every === 0)
           await save();
-        if (this.isShown(done, steps)) await this.showWork(planned, trainee, done);
+        if (this.isShown(done, steps)) await this.showWork(planned, trainee, done, books);
         if (stops) break;
       }
     } catch (error) {
@@ -323,25 +325,30 @@ class RecipeRun {
     return every !== null && this.options.show !== undefined && (done % every === 0 || done === steps);
   }
 
-  private async showWork(planned: PlannedStage, trainee: Trainee, done: number): Promise<void> {
+  private async showWork(planned: PlannedStage, trainee: Trainee, done: number, books: Books): Promise<void> {
     const { show } = this.options;
     if (show === undefined) return;
-    const step = String(planned.stepsBefore + done).padStart(8, "0");
-    const base = join(this.run.samplesFolder, `step-${step}`);
+    const step = planned.stepsBefore + done;
+    const base = join(this.run.samplesFolder, `step-${String(step).padStart(8, "0")}`);
+    const { sample, transformer } = this.recipe;
+    const settings = { ...sample, droppedText: transformer.droppedText };
     const generate = async (model: ShownModel) =>
-      show.samples(base, model, await samplesOf(this.recipe, this.place), this.recipe.sample);
-    const work = async () => {
+      show.samples(base, model, await samplesOf(this.recipe, this.place), settings);
+    const filesOf = async () => {
       const picture = await trainee.picture();
       if (picture !== null) return [await show.clip(base, { ...picture, fps: this.place.clips.fps })];
       return showSamples(this.recipe, await trainee.tensors(), this.place, generate);
     };
     // Hours of training must not end at a clip that cannot be shown.
-    const files = await work().catch((error: Error) => {
+    try {
+      for (const [i, file] of (await filesOf()).entries()) {
+        this.tell({ kind: "sample", file });
+        if (show.strip !== undefined) await books.noteSample(planned, step, i + 1, await show.strip(file));
+      }
+    } catch (error) {
       if (error instanceof CancelledError) throw error;
-      this.tell({ kind: "note", text: `no sample at step ${Number(step)}: ${error.message}` });
-      return [];
-    });
-    for (const file of files) this.tell({ kind: "sample", file });
+      this.tell({ kind: "note", text: `no sample at step ${step}: ${(error as Error).message}` });
+    }
   }
 
   /** Null for variants, whose weights no released model takes. */

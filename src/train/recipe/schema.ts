@@ -17,7 +17,7 @@ const path = z.string().min(1);
 const pixels = z
   .custom<number | string>(
     (value) => pixelSizeOf(value) !== null,
-    "must be a whole number, or width by height such as 720x480",
+    "a whole number, or width by height such as 720x480",
   )
   .transform((value) => pixelSizeOf(value)!);
 
@@ -160,6 +160,8 @@ const vaeStageSchema = z.strictObject({
   /** Frames of a clip, 8k + 1; 1 for images. */
   frames: count.optional(),
   size: pixels.optional(),
+  /** Frames a second, one of which is drawn for every clip; those of data unless given. */
+  frameRates: z.array(z.number().positive()).min(1).optional(),
   /** Pixels a side of a window that is cut out of every clip, where it shows most; null for whole clips. */
   crop: count.nullable().default(null),
   /** Clips of a micro-batch, which go through at once. */
@@ -266,8 +268,10 @@ const transformerSchema = z.strictObject({
   inpaint: inpaintSchema.optional(),
   /** Control: another video says what is where. A text-to-video model grows the channels that take it. */
   control: controlSchema.optional(),
-  /** Share of the samples that see an empty prompt instead of their caption. */
+  /** Share of the samples that do not see their caption. */
   textDropout: share.default(0.1),
+  /** What they see: the empty prompt, which guidance leads away from by default, or zeros as in SAT (`--unconditional zeros`). */
+  droppedText: z.enum(["empty", "zeros"]).default("empty"),
   /** How timesteps are drawn: spread evenly over the draws of a step, or each for itself. */
   timesteps: z.enum(["explicit", "independent"]).default("explicit"),
   /** Departures from the model, to be compared with it; the checkpoint that comes out is then not for generation. */

@@ -196,7 +196,8 @@ function rowBatch(
   const fed = samples.map((sample, i) => {
     const { frames, height, width } = row.layout.segments[i].size;
     const values = sizeOf([frames, row.config.outChannels, height, width]);
-    const noise = drawNormals(rngFor(seed, "noise of a sample", step, sample.place), values);
+    // What a micro-batch of this clip alone would draw: packing changes how a step is computed, not what.
+    const noise = drawNormals(rngFor(seed, "noise", step, sample.place), values);
     const weight = weights.get(sample.place)! * timestepWeight(stage, schedule, sample.timestep);
     return { ...sample, noise, weight };
   });

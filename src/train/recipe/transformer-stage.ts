@@ -4,7 +4,7 @@ import type { T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
 import { latentsFrom } from "../cache/moments.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
-import { keptText } from "../diffusion/text-dropout.ts";
+import { DROPPED, keptText } from "../diffusion/text-dropout.ts";
 import { type Engines, Learner, type LossGraph } from "../learner.ts";
 import { train } from "../loop.ts";
 import type { Params } from "../new-checkpoint/params-file.ts";
@@ -153,7 +153,7 @@ function loader(setting: TransformerStageSetting) {
       return {
         ...planned,
         latents: latentsFrom(await latents(size).moments(index), rng, scalingFactor),
-        text: await textOf(setting, kept[place] === 1 ? clips.caption(index) : ""),
+        text: await (kept[place] === 1 ? textOf(setting, clips.caption(index)) : droppedText(setting)),
       };
     };
     const drawn = (samples: readonly PlannedSample[]) => Promise.all(samples.map(sample));
@@ -191,4 +191,13 @@ function validator(setting: TransformerStageSetting, learner: Learner): Trainee[
 function textOf({ tokenizer, config, texts }: TransformerStageSetting, caption: string) {
   const { ids } = tokenizer.encodePadded(caption, config.maxTextLength);
   return texts === null ? ids : texts.of(caption, ids);
+}
+
+/** What a sample sees that does not see its caption. */
+function droppedText(setting: TransformerStageSetting) {
+  const { recipe, config, texts } = setting;
+  if (recipe.droppedText === "empty") return textOf(setting, "");
+  return texts === null
+    ? new Int32Array(config.maxTextLength).fill(DROPPED)
+    : new Float32Array(config.maxTextLength * config.textDim);
 }

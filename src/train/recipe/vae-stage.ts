@@ -18,7 +18,7 @@ import { vaeLoss } from "../vae/loss.ts";
 import { lpips } from "../vae/lpips.ts";
 import { perceptualFrame, perceptualTerm, plainPerceptual } from "../vae/perceptual.ts";
 import { type PixelSize, shownSize } from "./clip-size.ts";
-import { type ClipSource, clipOrder, detailOf, framesOf, windowOf } from "./clips.ts";
+import { type ClipSource, clipOrder, detailOf, framesAt, framesOf, windowOf } from "./clips.ts";
 import { colourTerm } from "./colour-term.ts";
 import { openPart, readPart } from "./model-folder.ts";
 import type { VaeStageRecipe } from "./schema.ts";
@@ -220,13 +220,17 @@ const WINDOWS = 3;
 
 /** Frames `[T, 3, H, W]` of a clip from one that is drawn, whole or a window of them. */
 async function drawClip(
-  { stage: { crop }, clips, size, seed }: VaeStageSetting,
+  { stage: { crop, frameRates }, clips, size, seed }: VaeStageSetting,
   frames: number,
   index: number,
   { step, i }: { readonly step: number; readonly i: number },
 ): Promise<Float32Array> {
-  const from = Math.floor(drawUniform(rngFor(seed, "first frame", step, i)) * (clips.frames - frames + 1));
-  const whole = framesOf(await clips.pixels(index, size), size, from, frames);
+  // Images have no rate.
+  const rates = frames === 1 ? [clips.fps] : (frameRates ?? [clips.fps]);
+  const fps = rates[Math.floor(drawUniform(rngFor(seed, "frame rate", step, i)) * rates.length)];
+  const room = framesAt(clips, fps) - frames + 1;
+  const from = Math.floor(drawUniform(rngFor(seed, "first frame", step, i)) * room);
+  const whole = framesOf(await clips.pixels(index, size, fps), size, from, frames);
   if (crop === null) return whole;
   const rng = rngFor(seed, "window", step, i);
   const placeIn = (side: number) => Math.floor(drawUniform(rng) * (side - crop + 1));

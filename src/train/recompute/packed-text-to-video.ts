@@ -3,12 +3,12 @@
 import { type InputSpec, type Segment, traceSegment } from "../../graph/segment.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import type { T5Config } from "../../models/t5/config.ts";
-import { t5Encode } from "../../models/t5/encoder.ts";
 import { block } from "../../models/transformer/block.ts";
 import { Scope } from "../../nn/scope.ts";
 import { packedError, packedMixtures } from "../diffusion/frame-pack/loss.ts";
 import { embedPacked, headPacked, packedArrangement } from "../diffusion/frame-pack/transformer.ts";
 import { noisyLatents } from "../diffusion/loss.ts";
+import { encodeText } from "../diffusion/text-dropout.ts";
 import type { PackedGraph } from "../tasks/packed-text-to-video.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import type { SegmentedGraph } from "./segmented-graph.ts";
@@ -41,7 +41,7 @@ function embedSegment(row: PackedGraph, textEncoder: T5Config | null): Segment {
   };
   return traceSegment("embed", specs, (inputs: Inputs) => {
     const p = new Scope();
-    const text = textEncoder ? t5Encode(p.at(PARTS.textEncoder), inputs.ids, textEncoder) : inputs.text;
+    const text = textEncoder ? encodeText(p.at(PARTS.textEncoder), inputs.ids, textEncoder) : inputs.text;
     const noisy = packedMixtures(mixtureOf(inputs, row), config).map(noisyLatents);
     const rows = added.length > 0 ? listOf(inputs, "positions", row) : undefined;
     const conditions = { timestep: inputs.timestep, text, positions: rows };

@@ -3,7 +3,6 @@
 import { type InputSpec, type Segment, traceSegment } from "../../graph/segment.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import type { T5Config } from "../../models/t5/config.ts";
-import { t5Encode } from "../../models/t5/encoder.ts";
 import { block } from "../../models/transformer/block.ts";
 import type { TransformerConfig } from "../../models/transformer/config.ts";
 import { gridOf, tokensOf } from "../../models/transformer/grid.ts";
@@ -11,6 +10,7 @@ import { type EmbedInputs, embed, head } from "../../models/transformer/transfor
 import { Scope } from "../../nn/scope.ts";
 import { type Mixture, noisyLatents, velocityError, weightedMean, withImage } from "../diffusion/loss.ts";
 import { paddedSize, padFront } from "../diffusion/temporal-padding.ts";
+import { encodeText } from "../diffusion/text-dropout.ts";
 import type { LossGraph } from "../learner.ts";
 import {
   imageSpecs,
@@ -75,7 +75,7 @@ function embedSegment(
   };
   return traceSegment("embed", specs, (inputs) => {
     const p = new Scope();
-    const text = textEncoder ? t5Encode(p.at(PARTS.textEncoder), inputs.ids, textEncoder) : inputs.text;
+    const text = textEncoder ? encodeText(p.at(PARTS.textEncoder), inputs.ids, textEncoder) : inputs.text;
     const latents = withImage(noisyLatents(mixtureOf(inputs, config)), inputs.image);
     const outputs = embed(
       p.at(PARTS.transformer),

@@ -6,7 +6,6 @@ import { ShapeError } from "../../errors.ts";
 import { type Shape, sizeOf } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
 import type { T5Config } from "../../models/t5/config.ts";
-import { t5Encode } from "../../models/t5/encoder.ts";
 import { conditionChannels, type TransformerConfig } from "../../models/transformer/config.ts";
 import type { LatentSize } from "../../models/transformer/grid.ts";
 import type { Positions } from "../../models/transformer/positions/positions.ts";
@@ -17,6 +16,7 @@ import { type Conditions, diffusionLoss, type Mixture, type SampleWeights } from
 import { rngFor } from "../diffusion/random.ts";
 import { type StagePositions, stagePositions } from "../diffusion/stage-positions.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
+import { encodeText } from "../diffusion/text-dropout.ts";
 import type { LossGraph } from "../learner.ts";
 
 /** Keys of the parts' parameters in training begin with the part's name. */
@@ -81,7 +81,7 @@ export function textInput(
   textEncoder: T5Config | null,
 ): Tensor {
   if (textEncoder === null) return input("text", [batch, textLength, config.textDim]);
-  return t5Encode(p.at(PARTS.textEncoder), input("ids", [batch, textLength], "i32"), textEncoder);
+  return encodeText(p.at(PARTS.textEncoder), input("ids", [batch, textLength], "i32"), textEncoder);
 }
 
 /** What models take beside the text, for noise of this shape. */
@@ -122,7 +122,7 @@ type NoisePlace = { readonly seed: number; readonly step: number; readonly part:
 export type TextToVideoBatch = {
   /** Scaled latents `[F, C, H, W]` of every sample. */
   readonly latents: readonly Float32Array[];
-  /** Token ids `[T]` of every sample, or text states `[T, D]`. */
+  /** Token ids `[T]` of every sample, or text states `[T, D]`; ids that are `DROPPED` have states of zeros. */
   readonly text: readonly (Int32Array | Float32Array)[];
   /** Conditioning latents of every sample `[F, C', H, W]`, of as many frames as its noise. */
   readonly conditions?: readonly Float32Array[];
