@@ -1,5 +1,5 @@
 /** @file Where a clip goes on the command line: the video, and what else is asked for. */
-import { extname, resolve } from "node:path";
+import { extname, resolve, sep } from "node:path";
 import { STDOUT } from "../media/fragments.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import { FrameWriter } from "../pipeline/save-video.ts";
@@ -22,7 +22,9 @@ export function numbered(file: string, { clip, clips }: Omit<ClipPlace, "seed">)
 /** The video that a clip is written to; `STDOUT` where that is standard output. */
 export function outputOf({ output }: GenerateValues, place: ClipPlace): string {
   if (output === STDOUT) return STDOUT;
-  return resolve(numbered(output ?? `video-${place.seed}.mp4`, place));
+  const name = numbered(output ?? `video-${place.seed}.mp4`, place);
+  // A separator at the end says that it is a folder of frames, and `resolve` drops it.
+  return /[/\\]$/.test(name) ? `${resolve(name)}${sep}` : resolve(name);
 }
 
 /** Where decoded frames go: the video file and, if asked for, a file of floats. Nothing is left behind by `abort`. */

@@ -216,7 +216,7 @@ describe("a finished run", () => {
     expect(probe(clip)).toMatchObject([{ codec_name: "h264", width: 64, height: 48, nb_read_frames: "9" }]);
   });
 
-  test.each(["clip.webm", "clip.gif", "clip.webp", "clip-png"])(
+  test.each(["clip.webm", "clip.gif", "clip.webp", "clip-png", "clip/"])(
     "is written as %s with its recipe",
     async (name) => {
       const out = temporaryFolder();

@@ -55,7 +55,18 @@ describe("the tarball", () => {
   test("holds what is run and what describes it, and nothing else", () => {
     const files = filesIn(installed);
     const places = new Set(files.map((file) => /^models\/[^/]+|^[^/]+/.exec(file)![0]));
-    const whole = ["CHANGELOG.md", "LICENSE", "README.md", "bin", "dist", "models/nano", "models/nano-control", "models/nano-i2v", "models/nano-inpaint", "models/nano-night"];
+    const whole = [
+      "CHANGELOG.md",
+      "LICENSE",
+      "README.md",
+      "bin",
+      "dist",
+      "models/nano",
+      "models/nano-control",
+      "models/nano-i2v",
+      "models/nano-inpaint",
+      "models/nano-night",
+    ];
     expect([...places].sort()).toEqual([...whole, "package.json"]);
     const built = files.filter((file) => file.startsWith("dist/"));
     expect(built.filter((file) => !/^dist\/[\w/-]+(\.js|\.d\.ts)$/.test(file))).toEqual([]);
