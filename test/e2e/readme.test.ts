@@ -57,26 +57,47 @@ describe("without a model, nano's siblings take what is given beside the prompt"
     expect(found).toMatchObject([{ colour, shape, motion }]);
   });
 
-  test("pictures at both ends, which decide where it goes when the prompt does not", async () => {
+  test("pictures at both ends, which say where it is and on what ground", async () => {
     const cwd = temporaryFolder();
     await writePicture(join(cwd, "start.png"), 0);
     await writePicture(join(cwd, "end.png"), frames - 1);
     const ends = ["--start-image", "start.png", "--end-image", "end.png"];
-    expect(await made("a blue star", cwd, ...ends)).toMatchObject([{ colour, shape, motion }]);
+    expect(await made("a blue star moves left", cwd, ...ends)).toMatchObject([{ colour, shape, motion }]);
+    expect(await overlaps(join(cwd, "video-1.mp4"))).toEqual(Array(frames).fill(true));
   });
 
-  test("a video of edges, which decides what moves where while the prompt decides its colour", async () => {
+  test("a video of edges, which say where it is while the prompt says its colour", async () => {
     const cwd = temporaryFolder();
-    for (let frame = 0; frame < frames; frame++) {
-      mkdirSync(join(cwd, "frames"), { recursive: true });
+    mkdirSync(join(cwd, "frames"));
+    for (let frame = 0; frame < frames; frame++)
       await writePicture(join(cwd, "frames", `${frame}.png`), frame);
-    }
     const drawn = await cogvideoxProcess(["data", "edges", "frames", "-o", "edges.mp4"], { cwd });
     expect(drawn).toMatchObject({ status: 0 });
-    const found = await made("a red star", cwd, "--control", "edges.mp4");
+    const found = await made("a red star moves left", cwd, "--control", "edges.mp4");
     expect(found).toMatchObject([{ colour: "red", shape, motion }]);
-  });
+    expect(await overlaps(join(cwd, "video-1.mp4"))).toEqual(Array(frames).fill(true));
+  }, 120_000);
+
+  /** Frame by frame, whether at least half of what either shows before its ground is shown by both. */
+  async function overlaps(file: string): Promise<boolean[]> {
+    const found: boolean[] = [];
+    for await (const frame of readVideo(file)) {
+      const wanted = rgb.subarray(found.length * bytes, (found.length + 1) * bytes);
+      const [ours, theirs] = [foreground(frame.rgb), foreground(wanted)];
+      const both = ours.filter((is, i) => is && theirs[i]).length;
+      const either = ours.filter((is, i) => is || theirs[i]).length;
+      found.push(both > either / 2);
+    }
+    return found;
+  }
 });
+
+/** Pixels that are far from the colour of the corner. */
+function foreground(rgb: Uint8Array): boolean[] {
+  return Array.from({ length: rgb.length / 3 }, (_, i) =>
+    [0, 1, 2].some((channel) => Math.abs(rgb[3 * i + channel] - rgb[channel]) > 60),
+  );
+}
 
 test("the program is the example, which makes a video", async ({ skip }) => {
   const [, program] = /```ts\n([\s\S]*?)```/.exec(readme)!;
