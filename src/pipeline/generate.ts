@@ -27,7 +27,7 @@ import type { Predictor } from "./denoiser.ts";
 import { encodePixels } from "./encode.ts";
 import type { PipelineEvent, Stage } from "./events.ts";
 import { defaults, type GenerateOptions } from "./generate-options.ts";
-import { guidanceOf } from "./guidance-options.ts";
+import { guidanceOf, needsNegative } from "./guidance-options.ts";
 import { predictorOver, requireLongVideo, seenAtOnce, startingNoise } from "./long-video/long-video.ts";
 import type { Mode } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -202,9 +202,8 @@ export type Prompts = { readonly negative: HostTensor; readonly positive: HostTe
 
 /** The texts that a clip is made with: what guidance leads away from, if that is a text, and the prompt. */
 export function textsOf({ prompt, ...options }: GenerateOptions, config: TransformerConfig): string[] {
-  const { negativePrompt = defaults.negativePrompt, unconditional } = options;
-  const isRead = isGuided(guidanceOf(options, config)) && unconditional !== "zeros";
-  return isRead ? [negativePrompt, prompt] : [prompt];
+  const { negativePrompt = defaults.negativePrompt } = options;
+  return needsNegative(options, config) ? [negativePrompt, prompt] : [prompt];
 }
 
 /** The states of those texts, in their order; or of more, of which the last two count. */
