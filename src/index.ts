@@ -6,8 +6,8 @@ export { CancelledError, ConfigError, SessionError, ShapeError, WeightsError } f
 export { type DownloadOptions, downloadModel, type Snapshot } from "./hub/download.ts";
 export type { DownloadEvent } from "./hub/download-events.ts";
 export type { Fit } from "./media/fit.ts";
+export type { RgbImage } from "./media/frames.ts";
 export type { ClipSource, PictureSource } from "./media/pictures.ts";
-export type { RgbImage } from "./media/read.ts";
 export { readRecipe } from "./media/recipe.ts";
 export { createVideoWriter, type VideoWriter, type VideoWriterOptions } from "./media/write.ts";
 export type { TilingOptions } from "./models/vae/tiling.ts";

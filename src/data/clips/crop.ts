@@ -1,7 +1,7 @@
 /** @file Brings frames to the size of a clip: scaled to cover it with their aspect ratio kept, then cut. */
 import { ConfigError } from "../../errors.ts";
-import type { RgbImage } from "../../media/read.ts";
-import { type PixelSize, resizeLanczos, type Window } from "../../media/resize.ts";
+import type { PixelSize, RgbImage } from "../../media/frames.ts";
+import { resizeLanczos, type Window } from "../../media/resize.ts";
 import { randomSource } from "../shapes/random.ts";
 import type { Draw } from "./sampling.ts";
 
