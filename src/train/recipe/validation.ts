@@ -8,7 +8,7 @@ import type { Learner, MicroBatch } from "../learner.ts";
 import { mean } from "../mean.ts";
 import type { ClipSize } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
-import type { Conditioner } from "./conditioning.ts";
+import type { Conditioner } from "./conditioner.ts";
 import type { LatentSet } from "./latent-set.ts";
 import type { Validated } from "./trainee.ts";
 import type { FixedBatches, FixedSample } from "./transformer-graphs.ts";
