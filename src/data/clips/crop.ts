@@ -6,7 +6,7 @@ import { randomSource } from "../shapes/random.ts";
 import type { Draw } from "./sampling.ts";
 
 /** Which part is kept of what sticks out. */
-export const crops = ["centre", "random"] as const;
+const crops = ["centre", "random"] as const;
 /** One of `crops`. */
 export type Crop = (typeof crops)[number];
 
