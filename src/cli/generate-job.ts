@@ -17,6 +17,7 @@ import { engineOptions, type GenerateValues, requestOf } from "./generate-table.
 import { eventsOf } from "./generation-modes.ts";
 import { parseLoras } from "./lora-option.ts";
 import { modelFolder } from "./model-folder.ts";
+import { mebibytes } from "./numbers.ts";
 import { planEvent, refusal, shortLine } from "./plan-report.ts";
 import { precisionOf, quantizeHooks } from "./precision-option.ts";
 import { previewOf } from "./preview-file.ts";
@@ -188,7 +189,7 @@ async function finish(
 ): Promise<void> {
   await sink.finish();
   const { output } = sink;
-  const peakRssMiB = Math.round(readMemory().peak / 2 ** 20);
+  const peakRssMiB = mebibytes(readMemory().peak);
   terminal.say(`done in ${duration(seconds)}, at most ${peakRssMiB} MiB of memory, seed ${seed}`);
   terminal.print(output);
   terminal.emit({ event: "done", output, seed, seconds, peakRssMiB });
