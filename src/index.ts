@@ -2,6 +2,7 @@
 export type { SpatioTemporalGuidance } from "./diffusion/stg.ts";
 export { type ChatEndpoint, chatEndpoint } from "./enhance/chat-endpoint.ts";
 export { type EnhancedPrompt, type EnhanceRequest, enhancePrompt } from "./enhance/enhance.ts";
+export { EnhanceFailure } from "./enhance/failure.ts";
 export { CancelledError, ConfigError, SessionError, ShapeError, WeightsError } from "./errors.ts";
 export { type DownloadOptions, downloadModel, type Snapshot } from "./hub/download.ts";
 export type { DownloadEvent } from "./hub/download-events.ts";
@@ -13,7 +14,7 @@ export { createVideoWriter, type VideoWriter, type VideoWriterOptions } from "./
 export type { TilingOptions } from "./models/vae/tiling.ts";
 export { type BatchEvent, type BatchOptions, generateBatch } from "./pipeline/batch.ts";
 export type { CacheOptions } from "./pipeline/caches/caches.ts";
-export { readRatios, writeRatios } from "./pipeline/caches/ratios-file.ts";
+export { type Calibration, readRatios, writeRatios } from "./pipeline/caches/calibration-file.ts";
 export type { Checkpoint } from "./pipeline/checkpoint.ts";
 export type { ClipRequest } from "./pipeline/clip-size.ts";
 export { type ControlToVideoOptions, controlToVideo } from "./pipeline/control-to-video.ts";
@@ -24,7 +25,8 @@ export { type InpaintVideoOptions, inpaintVideo } from "./pipeline/inpaint-video
 export { type InvertVideoOptions, invertVideo } from "./pipeline/invert-video.ts";
 export { type ChainVideoOptions, chainVideo } from "./pipeline/long-video/chain-video.ts";
 export type { LongVideoOptions } from "./pipeline/long-video/long-video.ts";
-export { loadPipeline, type Pipeline } from "./pipeline/pipeline.ts";
+export type { LoraRequest } from "./pipeline/lora.ts";
+export { loadPipeline, type Pipeline, type PipelineOptions } from "./pipeline/pipeline.ts";
 export { type LatentRgb, type Look, type PreviewEvent, withPreviews } from "./pipeline/preview.ts";
 export { previewMap } from "./pipeline/preview-fit.ts";
 export { readRunState, type SavedState, writeRunState } from "./pipeline/resume.ts";
