@@ -111,14 +111,8 @@ async function openTransformer(
   const encode = (clips: ClipSource, size: ClipSize) =>
     encodeClips({ ...place, clips }, cache, engines, { size, count: Math.min(count, clips.count) });
   const sets = await latentSets(sizes, (size) => encode(place.clips, size));
-  const conditioning = {
-    recipe,
-    configs,
-    folder: place.model,
-    sizes,
-    largest: shape.largest,
-    encode,
-    engines,
+  const conditioning: ConditioningSetting = {
+    ...{ recipe, configs, folder: place.model, sizes, largest: shape.largest, encode, engines },
   };
   const { close: closeInputs, ...inputs } = await openInputs(conditioning, place, cache);
   const setting = {
