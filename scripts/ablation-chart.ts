@@ -1,5 +1,6 @@
 /** @file An ablation as a picture: training loss and held-out loss along the steps, with bars of the standard error. */
-import { type Arm, average, type Mean, meanOf, stretchesOf } from "./ablation-table.ts";
+import { mean } from "../src/train/mean.ts";
+import { type Arm, type Mean, meanOf, stretchesOf } from "./ablation-table.ts";
 
 /** Points of one arm in one panel. */
 type Curve = { readonly label: string; readonly points: readonly (Mean & { readonly step: number })[] };
@@ -29,8 +30,8 @@ ${panels.join("\n")}
 /** Means of stretches, over seeds. */
 function trainingCurve({ label, runs }: Arm): Curve {
   const each = [...runs.values()].map(({ loss }) => ({
-    steps: stretchesOf(loss.steps).map(average),
-    values: stretchesOf(loss.values).map(average),
+    steps: stretchesOf(loss.steps).map(mean),
+    values: stretchesOf(loss.values).map(mean),
   }));
   return { label, points: pointsOf(each) };
 }

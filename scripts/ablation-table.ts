@@ -1,5 +1,6 @@
 /** @file What the runs of an ablation came to: means over seeds with their standard errors, as a table in Markdown. */
 import { join } from "node:path";
+import { mean } from "../src/train/mean.ts";
 import { readMetrics, seriesOf } from "../src/train/run/metrics.ts";
 
 /** Steps and values of a number along a run. */
@@ -22,7 +23,7 @@ export async function readArm(label: string, folders: ReadonlyMap<number, string
   const runs = new Map<number, Measured>();
   for (const [seed, folder] of folders) {
     const metrics = await readMetrics(join(folder, "metrics.jsonl"));
-    const secondsPerStep = average(seriesOf(metrics, "seconds").values);
+    const secondsPerStep = mean(seriesOf(metrics, "seconds").values);
     runs.set(seed, {
       loss: seriesOf(metrics, "loss"),
       heldOut: seriesOf(metrics, "validation"),
@@ -51,7 +52,7 @@ function rowOf(name: string, arm: Arm, first: Arm): string {
   const cells = [
     arm === first ? name : "",
     arm.label,
-    shown(over(({ loss }) => average(loss.values.slice(-Math.ceil(loss.values.length / 10))))),
+    shown(over(({ loss }) => mean(loss.values.slice(-Math.ceil(loss.values.length / 10))))),
     shown(over(({ loss }) => deviationWithin(loss.values))),
     shown(over(({ heldOut }) => lastOf(heldOut))),
     arm === first ? "" : shown(meanOf(differences)),
@@ -63,10 +64,10 @@ function rowOf(name: string, arm: Arm, first: Arm): string {
 
 /** Mean of a list, and its standard error. */
 export function meanOf(list: readonly number[]): Mean {
-  const mean = average(list);
-  if (list.length < 2) return { mean, error: null };
-  const squares = list.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, error: Math.sqrt(squares / (list.length - 1) / list.length) };
+  const middle = mean(list);
+  if (list.length < 2) return { mean: middle, error: null };
+  const squares = list.reduce((sum, value) => sum + (value - middle) ** 2, 0);
+  return { mean: middle, error: Math.sqrt(squares / (list.length - 1) / list.length) };
 }
 
 /** A list cut into stretches of two or more, of about one length. */
@@ -80,13 +81,8 @@ export function stretchesOf<T>(list: readonly T[]): T[][] {
 function deviationWithin(losses: readonly number[]): number {
   const stretches = stretchesOf(losses);
   const late = stretches.slice(Math.floor(stretches.length / 2)).filter(({ length }) => length > 1);
-  const squares = late.flatMap((stretch) => stretch.map((loss) => (loss - average(stretch)) ** 2));
+  const squares = late.flatMap((stretch) => stretch.map((loss) => (loss - mean(stretch)) ** 2));
   return Math.sqrt(squares.reduce((a, b) => a + b, 0) / (squares.length - late.length));
-}
-
-/** Mean of a list. */
-export function average(list: readonly number[]): number {
-  return list.reduce((sum, value) => sum + value, 0) / list.length;
 }
 
 function lastOf({ values }: Series): number {

@@ -1,5 +1,5 @@
 /** @file A clip from a prompt as 8-bit pixels, for scripts that look at what a model makes. */
-import type { RgbImage } from "../src/media/read.ts";
+import type { RgbImage } from "../src/media/frames.ts";
 import { controlToVideo } from "../src/pipeline/control-to-video.ts";
 import type { PipelineEvent } from "../src/pipeline/events.ts";
 import { imageToVideo } from "../src/pipeline/image-to-video.ts";

@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { renderScene } from "../src/data/shapes/render.ts";
 import { rgbToSigned } from "../src/media/frames.ts";
 import { Engine } from "../src/runtime/engine.ts";
+import { mean } from "../src/train/mean.ts";
 import { type ReconstructionReport, reportReconstruction } from "../src/train/vae/metrics.ts";
 import { heldOutScenes, shapesOf } from "./recipe-scenes.ts";
 import { reconstructor, stackOf } from "./reconstruction.ts";
@@ -33,9 +34,6 @@ for (let index = 0; index < count; index++) {
 }
 await engine.close();
 const names = Object.keys(reports[0]) as (keyof ReconstructionReport)[];
-const means = names.map((name) => {
-  const mean = reports.reduce((sum, each) => sum + each[name], 0) / reports.length;
-  return [name, Number(mean.toFixed(4))];
-});
+const means = names.map((name) => [name, Number(mean(reports.map((each) => each[name])).toFixed(4))]);
 const worstPsnr = Number(Math.min(...reports.map(({ psnr }) => psnr)).toFixed(2));
 console.log(JSON.stringify({ clips: count, frames, ...Object.fromEntries(means), worstPsnr }));

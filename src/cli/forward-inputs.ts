@@ -26,7 +26,7 @@ export function needFloats(
 }
 
 /** One value per sample: as given, or the only one repeated. @throws ConfigError for another number of them */
-export function spread(inputs: Inputs, name: string, batch: number): number[] {
+export function broadcast(inputs: Inputs, name: string, batch: number): number[] {
   const values = Array.from(need(inputs, name, 1).data as ArrayLike<number>, Number);
   if (values.length === 1) return Array(batch).fill(values[0]);
   if (values.length === batch) return values;

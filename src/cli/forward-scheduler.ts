@@ -8,7 +8,7 @@ import { sameShape, showShape, sizeOf } from "../graph/shape.ts";
 import { readScheduler } from "../pipeline/checkpoint.ts";
 import { defaults } from "../pipeline/generate-options.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import { type Inputs, needFloats, spread } from "./forward-inputs.ts";
+import { broadcast, type Inputs, needFloats } from "./forward-inputs.ts";
 import type { OptionTable, OptionValues } from "./options.ts";
 
 /** Options of the sampler. */
@@ -90,7 +90,7 @@ export async function runAddNoise({ folder, inputs }: SchedulerJob): Promise<Rec
   const size = sizeOf(shape.slice(1));
   const noisy = new Float32Array(clean.length);
   const target = new Float32Array(clean.length);
-  for (const [i, timestep] of spread(inputs, "timestep", shape[0]).entries()) {
+  for (const [i, timestep] of broadcast(inputs, "timestep", shape[0]).entries()) {
     const [from, to] = [i * size, (i + 1) * size];
     const sample = [clean.subarray(from, to), noise.subarray(from, to)] as const;
     noisy.set(addNoise(schedule, ...sample, timestep), from);

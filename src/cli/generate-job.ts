@@ -17,10 +17,11 @@ import { engineOptions, type GenerateValues, requestOf } from "./generate-table.
 import { eventsOf } from "./generation-modes.ts";
 import { parseLoras } from "./lora-option.ts";
 import { modelFolder } from "./model-folder.ts";
+import { mebibytes } from "./numbers.ts";
 import { planEvent, refusal, shortLine } from "./plan-report.ts";
 import { precisionOf, quantizeHooks } from "./precision-option.ts";
 import { previewOf } from "./preview-file.ts";
-import { promptStatesOf } from "./prompt-states-option.ts";
+import { readPromptStates } from "./prompt-states-option.ts";
 import { type Job, RunFolder } from "./run-folder.ts";
 import { isPlanned, planJob } from "./run-planning.ts";
 import { readLatents } from "./tensor-files.ts";
@@ -105,16 +106,19 @@ async function makeClips(
   const { values, prompts, seeds } = job;
   const { signal } = context;
   const latents = values.latents ? await readLatents(values.latents) : undefined;
-  const clips = clipsOf({ ...requestOf(values), prompt: prompts, seed: seeds, latents, signal });
+  const request = requestOf(values);
+  const clips = clipsOf({ ...request, prompt: prompts, seed: seeds, latents, signal });
   const left = clips.slice(folder?.done ?? 0);
-  const given = await promptStatesOf(values);
+  const { "prompt-states": states } = values;
+  const { config } = pipeline.checkpoint.transformer;
+  const given = states === undefined ? undefined : await readPromptStates(states, request, config);
   const statesOf = given === undefined ? await readPrompts(pipeline, left) : () => given;
-  for (const [i, request] of left.entries()) {
+  for (const [i, clipRequest] of left.entries()) {
     const clip = clips.length - left.length + i;
     const saved = await folder?.state();
-    const place = { clip, clips: clips.length, seed: Number(request.seed) };
+    const place = { clip, clips: clips.length, seed: Number(clipRequest.seed) };
     const going = { resume: saved?.state, cacheState: saved?.cache as GenerateOptions["cacheState"] };
-    const options = { ...request, ...going, promptStates: statesOf?.(request) };
+    const options = { ...clipRequest, ...going, promptStates: statesOf?.(clipRequest) };
     await makeClip(pipeline, { values, options, place }, folder, context);
     await folder?.clipDone();
   }
@@ -185,7 +189,7 @@ async function finish(
 ): Promise<void> {
   await sink.finish();
   const { output } = sink;
-  const peakRssMiB = Math.round(readMemory().peak / 2 ** 20);
+  const peakRssMiB = mebibytes(readMemory().peak);
   terminal.say(`done in ${duration(seconds)}, at most ${peakRssMiB} MiB of memory, seed ${seed}`);
   terminal.print(output);
   terminal.emit({ event: "done", output, seed, seconds, peakRssMiB });

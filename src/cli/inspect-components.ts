@@ -7,7 +7,7 @@ import { parseTransformerConfig, type TransformerConfig } from "../models/transf
 import { addedKind } from "../models/transformer/positions/positions.ts";
 import { quantizeTransformer } from "../models/transformer/quantized.ts";
 import { type TransformerSegments, transformerSegments } from "../models/transformer/transformer.ts";
-import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
+import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
 import { decoderSegments } from "../models/vae/decoder.ts";
 import { encoderSegments } from "../models/vae/encoder.ts";
 import { readJson } from "../pipeline/checkpoint.ts";
@@ -121,7 +121,7 @@ function traceVae(model: PlannedModel<VaeConfig>, transformer: TransformerConfig
   const { config } = model;
   const { height, width, ...size } = clipSize(transformer);
   const frames = latentFrames(transformer, size.frames);
-  const ratio = 2 ** (config.channels.length - 1);
+  const ratio = spatialRatio(config);
   const call = { frames: 1, continues: false, keeps: false, block: 1 };
   const encoder = encoderSegments(config, { ...call, height: ratio, width: ratio });
   const decoder = decoderSegments(config, { ...call, height: 1, width: 1 });

@@ -8,6 +8,11 @@ export function byteSize(bytes: number): string {
   return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${["B", "KiB", "MiB", "GiB", "TiB"][power]}`;
 }
 
+/** Bytes in MiB, to the nearest. */
+export function mebibytes(bytes: number): number {
+  return Math.round(bytes / 2 ** 20);
+}
+
 /** A count with its noun and separated thousands: 1 tensor, 1,234 tensors. */
 export function count(value: number, noun: string): string {
   return `${value.toLocaleString("en-US")} ${noun}${value === 1 ? "" : "s"}`;

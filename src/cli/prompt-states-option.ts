@@ -1,11 +1,8 @@
 /** @file The option --prompt-states: a prompt as the hidden states that a text encoder has made of it. */
-import { isGuided } from "../diffusion/guidance.ts";
 import { ConfigError } from "../errors.ts";
 import type { PromptStates } from "../pipeline/generate-options.ts";
-import { guidanceOf } from "../pipeline/guidance-options.ts";
+import { type GuidanceOptions, needsNegative } from "../pipeline/guidance-options.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import type { GenerateValues } from "./generate-table.ts";
-import { guidanceOptionsOf } from "./guidance-options.ts";
 import { readTensors } from "./tensor-files.ts";
 
 /** What the help says of the option. */
@@ -23,7 +20,12 @@ export const NEGATIVE = "negative_prompt_embeds";
 const ofWords = ["prompts", "negative", "enhance", "invert"] as const;
 
 /** @throws ConfigError for hidden states beside a prompt, or where they cannot take its place */
-export function requireStatesAlone(values: GenerateValues, prompts: readonly string[]): void {
+export function requireStatesAlone(
+  values: { readonly "prompt-states"?: string; readonly steps?: number } & {
+    readonly [K in (typeof ofWords)[number]]?: unknown;
+  },
+  prompts: readonly string[],
+): void {
   const { "prompt-states": file } = values;
   if (file === undefined) return;
   if (prompts.some((prompt) => prompt.trim() !== ""))
@@ -37,14 +39,19 @@ export function requireStatesAlone(values: GenerateValues, prompts: readonly str
     throw new ConfigError(`--steps 0 only decodes --latents; leave --prompt-states ${file} out`);
 }
 
-/** The states in the file that the options name. @throws ConfigError for a file without them; WeightsError */
-export async function promptStatesOf(values: GenerateValues): Promise<PromptStates | undefined> {
-  const { "prompt-states": file } = values;
-  if (file === undefined) return undefined;
+/**
+ * The states in a file; negative ones only where guidance is to lead away from them.
+ * @param own what the checkpoint says of guidance
+ * @throws ConfigError for a file without them; WeightsError
+ */
+export async function readPromptStates(
+  file: string,
+  options: GuidanceOptions,
+  own: { readonly guidance?: number },
+): Promise<PromptStates> {
   const tensors = await readTensors(file);
   const positive = stateIn(file, tensors, PROMPT);
-  if (!isGuided(guidanceOf(guidanceOptionsOf(values)))) return { positive, negative: positive };
-  return { positive, negative: stateIn(file, tensors, NEGATIVE) };
+  return { positive, negative: needsNegative(options, own) ? stateIn(file, tensors, NEGATIVE) : positive };
 }
 
 /** Hidden states `[T, textDim]`, which may have a batch axis of one. */

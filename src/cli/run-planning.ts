@@ -1,9 +1,8 @@
 /** @file Plans a job of the command line, before it starts or instead of it. */
-import { isGuided } from "../diffusion/guidance.ts";
 import { ConfigError } from "../errors.ts";
 import { clipSize, frameSize } from "../pipeline/clip-size.ts";
 import { defaults } from "../pipeline/generate-options.ts";
-import { guidanceOf } from "../pipeline/guidance-options.ts";
+import { needsNegative } from "../pipeline/guidance-options.ts";
 import { type Fitting, fitRun } from "../pipeline/plan/fit.ts";
 import { keptRates } from "../pipeline/plan/kept-rates.ts";
 import { type PlannedModels, readModels } from "../pipeline/plan/models.ts";
@@ -56,8 +55,8 @@ async function planRequest({ values, prompts, seeds }: Job, models: PlannedModel
         ["video", "control", "invert"].includes(source)
         ? { ...frameSize(config, options), frames: options.frames ?? config.sampleFrames }
         : clipSize(config, options);
-  const hasNegative = isGuided(guidanceOf(options, config)) && options.unconditional !== "zeros";
-  const read = new Set(prompts).size + (hasNegative ? 1 : 0) + (source === "invert" ? 1 : 0);
+  const read =
+    new Set(prompts).size + (needsNegative(options, config) ? 1 : 0) + (source === "invert" ? 1 : 0);
   return {
     source,
     size,

@@ -26,7 +26,7 @@ export function ddimSampler(config: SchedulerConfig): Sampler {
  * One step of DDIM (Song et al. 2021, eq. 12 with sigma 0), written so that nothing is divided by the signal rate:
  * `x' = forLatents x + forOriginal x_0`. Draws nothing from the generator.
  */
-export function ddimStep(plan: SamplingPlan, state: SamplerState, prediction: Float32Array): SamplerState {
+function ddimStep(plan: SamplingPlan, state: SamplerState, prediction: Float32Array): SamplerState {
   checkStep(plan, state, prediction);
   const { alphaBar, nextAlphaBar } = nextRange(plan, state);
   const rates = { signal: f32(Math.sqrt(alphaBar)), sigma: f32(Math.sqrt(1 - alphaBar)) };

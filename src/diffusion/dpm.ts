@@ -29,7 +29,7 @@ export function dpmSampler(config: SchedulerConfig): Sampler {
  * previous prediction and the step does not end clean, first order otherwise.
  * A second-order step draws twice and drops the first draw, so that the generator stays where the reference's is.
  */
-export function dpmStep(plan: SamplingPlan, state: SamplerState, prediction: Float32Array): SamplerState {
+function dpmStep(plan: SamplingPlan, state: SamplerState, prediction: Float32Array): SamplerState {
   checkStep(plan, state, prediction);
   const { latents, step, history } = state;
   const { alphaBar, nextAlphaBar, nextTimestep } = nextRange(plan, state);

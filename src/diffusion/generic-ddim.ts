@@ -28,11 +28,7 @@ export function genericDdimSampler(config: SchedulerConfig): Sampler {
  * One step of DDIM (Song et al. 2021, eq. 12 and 16) in float32. Clean latents are clipped where the configuration
  * says so, the noise is not derived again from the clipped ones. Draws from the generator only when eta is above 0.
  */
-export function genericDdimStep(
-  plan: SamplingPlan,
-  state: SamplerState,
-  prediction: Float32Array,
-): SamplerState {
+function genericDdimStep(plan: SamplingPlan, state: SamplerState, prediction: Float32Array): SamplerState {
   checkStep(plan, state, prediction);
   const { predictionType, clipSample, clipSampleRange } = plan.config;
   const { alphaBar, nextAlphaBar } = nextRange(plan, state);

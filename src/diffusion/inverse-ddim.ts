@@ -19,11 +19,7 @@ export function inverseDdimSampler(config: SchedulerConfig): Sampler {
  * One step of DDIM inversion in float32: reads the latents at the cleaner end of the step and writes them at its
  * timestep. Draws nothing from the generator.
  */
-export function inverseDdimStep(
-  plan: SamplingPlan,
-  state: SamplerState,
-  prediction: Float32Array,
-): SamplerState {
+function inverseDdimStep(plan: SamplingPlan, state: SamplerState, prediction: Float32Array): SamplerState {
   checkStep(plan, state, prediction);
   const { schedule, config } = plan;
   const target = plan.timesteps[state.step];

@@ -15,7 +15,7 @@ export type SpatioTemporalGuidance = {
 };
 
 /** The reference's choice of blocks. */
-export const STG_LAYERS = [11] as const;
+const STG_LAYERS = [11] as const;
 
 /** Share of the rescaled prediction in the result, as in the reference. */
 const RESCALING = 0.7;

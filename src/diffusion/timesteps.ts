@@ -42,7 +42,7 @@ export function samplingTimesteps(
   if (!Number.isInteger(numSteps) || numSteps < 1 || numSteps > total) {
     throw new ConfigError(`steps must be an integer in 1 to ${total}, got ${numSteps}`);
   }
-  if (options.discretisation === "sat") return spread(total, numSteps);
+  if (options.discretisation === "sat") return linspaceWithoutEnd(total, numSteps);
   const isInverse = config.className === "DDIMInverseScheduler";
   if (isInverse && config.timestepSpacing === "linspace") {
     throw new ConfigError(
@@ -110,7 +110,7 @@ function linspace(total: number, numSteps: number): number[] {
 }
 
 /** numpy's linspace from the last timestep to 0 without its end, cut to whole numbers. */
-function spread(total: number, numSteps: number): number[] {
+function linspaceWithoutEnd(total: number, numSteps: number): number[] {
   const step = -(total - 1) / numSteps;
   return Array.from({ length: numSteps }, (_, i) => Math.trunc(i * step + (total - 1)));
 }

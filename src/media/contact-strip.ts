@@ -1,7 +1,8 @@
 /** @file A clip as one picture: frames at even distances in time, side by side. */
 import sharp from "sharp";
 import { fitImage } from "./fit.ts";
-import { type RgbImage, readTimestamps, readVideo } from "./read.ts";
+import type { RgbImage } from "./frames.ts";
+import { readTimestamps, readVideo } from "./read.ts";
 
 /** Most frames of a strip, and the most pixels that one of them is high. */
 const FRAMES = 8;

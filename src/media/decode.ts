@@ -11,12 +11,10 @@ import type {
 } from "node-av/lib";
 import { ConfigError } from "../errors.ts";
 import { type Ffmpeg, loadFfmpeg } from "./ffmpeg.ts";
+import type { RgbImage } from "./frames.ts";
 
-/** One decoded frame: `height * width * 3` bytes, rows top-down, R G B, and when it is shown. */
-export interface VideoFrame {
-  readonly rgb: Uint8Array;
-  readonly width: number;
-  readonly height: number;
+/** One decoded frame, and when it is shown. */
+export interface VideoFrame extends RgbImage {
   /** Seconds since the start of the video. */
   readonly timestampSeconds: number;
 }

@@ -10,6 +10,7 @@ import type {
 } from "node-av/lib";
 import { check, type Ffmpeg, loadFfmpeg } from "./ffmpeg.ts";
 import type { Fraction } from "./frame-rate.ts";
+import type { PixelSize } from "./frames.ts";
 
 /** How one file format is made: which filter, encoder and container, with which options. */
 export interface Recording {
@@ -23,11 +24,6 @@ export interface Recording {
   readonly colours: "bt709" | "rgb";
   readonly codecOptions: Record<string, string>;
   readonly containerOptions: Record<string, string>;
-}
-
-interface Size {
-  readonly width: number;
-  readonly height: number;
 }
 
 /** What an encoder needs to know about the video. */
@@ -247,7 +243,7 @@ function frameEncoder(
 }
 
 /** `rgb` of `from` pixels grown to `to` pixels by repeating its last column and row; the same bytes when sizes agree. */
-function repeatEdge(rgb: Uint8Array, from: Size, to: Size): Buffer {
+function repeatEdge(rgb: Uint8Array, from: PixelSize, to: PixelSize): Buffer {
   const source = Buffer.from(rgb.buffer, rgb.byteOffset, rgb.byteLength);
   if (from.width === to.width && from.height === to.height) return source;
   const grown = Buffer.alloc(to.width * to.height * 3);

@@ -1,7 +1,7 @@
 /** @file Tests of the ways to bring a picture to another shape. */
 import { describe, expect, test } from "vitest";
 import { fitImage } from "./fit.ts";
-import type { RgbImage } from "./read.ts";
+import type { RgbImage } from "./frames.ts";
 
 /** Columns of grey, one value each. */
 const columns = (values: readonly number[], height: number): RgbImage => ({

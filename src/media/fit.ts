@@ -1,6 +1,6 @@
 /** @file Brings a picture of any size and shape to the size of a clip. */
-import type { RgbImage } from "./read.ts";
-import { type PixelSize, resizeLanczos } from "./resize.ts";
+import type { PixelSize, RgbImage } from "./frames.ts";
+import { resizeLanczos } from "./resize.ts";
 
 /**
  * How a picture of another shape is brought to the clip's: "crop" fills the clip and cuts what sticks out at both

@@ -1,8 +1,13 @@
 /** @file Frames between the models' floats and the RGB bytes that codecs take. */
 import { ShapeError } from "../errors.ts";
 
-/** Size of a frame in pixels: `height` H and `width` W. */
-type FrameSize = { readonly height: number; readonly width: number };
+/** Width W and height H in pixels. */
+export type PixelSize = { readonly width: number; readonly height: number };
+
+/** A picture: `height * width * 3` bytes, rows top-down, R G B. */
+export interface RgbImage extends PixelSize {
+  readonly rgb: Uint8Array;
+}
 
 /**
  * Interleaved `[F, H, W, 3]` floats in [0, 1] to RGB bytes of the same layout. Values outside [0, 1] are clamped;
@@ -11,7 +16,7 @@ type FrameSize = { readonly height: number; readonly width: number };
  */
 export function interleavedToRgb(
   values: ArrayLike<number>,
-  { frames, ...size }: FrameSize & { readonly frames: number },
+  { frames, ...size }: PixelSize & { readonly frames: number },
 ): Uint8Array {
   if (values.length !== 3 * frames * size.height * size.width) throw wrongLength(values.length, size, frames);
   const rgb = new Uint8Array(values.length);
@@ -26,7 +31,7 @@ export function interleavedToRgb(
  * Planar frames `[F, 3, H, W]` around [-1, 1], as a VAE makes them, to RGB bytes `[H, W, 3]`, a frame at a time. Rounding
  * and errors as `interleavedToRgb`.
  */
-export function* signedToRgb(values: Float32Array, size: FrameSize): Generator<Uint8Array> {
+export function* signedToRgb(values: Float32Array, size: PixelSize): Generator<Uint8Array> {
   const plane = size.height * size.width;
   requireWholeFrames(values, size);
   for (let start = 0; start < values.length; start += 3 * plane) {
@@ -45,7 +50,7 @@ export function* signedToRgb(values: Float32Array, size: FrameSize): Generator<U
  * RGB bytes `[F, H, W, 3]` to planar frames `[F, 3, H, W]` in [-1, 1], as a VAE takes them. Throws ShapeError for a
  * wrong length.
  */
-export function rgbToSigned(rgb: Uint8Array, size: FrameSize): Float32Array {
+export function rgbToSigned(rgb: Uint8Array, size: PixelSize): Float32Array {
   requireWholeFrames(rgb, size);
   const plane = size.height * size.width;
   const values = new Float32Array(rgb.length);
@@ -69,18 +74,18 @@ function toByte(value: number): number {
   return rest > 0.5 ? below + 1 : below;
 }
 
-function requireWholeFrames({ length }: ArrayLike<number>, size: FrameSize): void {
+function requireWholeFrames({ length }: ArrayLike<number>, size: PixelSize): void {
   const frame = 3 * size.height * size.width;
   if (length % frame !== 0) throw wrongLength(length, size, Math.ceil(length / frame));
 }
 
-function wrongLength(length: number, { height, width }: FrameSize, frames: number): ShapeError {
+function wrongLength(length: number, { height, width }: PixelSize, frames: number): ShapeError {
   const expected = 3 * frames * height * width;
   return new ShapeError(`${frames} RGB frames of ${width}x${height} have ${expected} values, got ${length}.`);
 }
 
 /** @param pixel counted over all frames */
-function notANumber(channel: number, pixel: number, { height, width }: FrameSize): Error {
+function notANumber(channel: number, pixel: number, { height, width }: PixelSize): Error {
   const frame = Math.floor(pixel / (height * width));
   const row = Math.floor(pixel / width) % height;
   return new Error(

@@ -6,8 +6,8 @@ import sharp from "sharp";
 import { afterAll, describe, expect, test } from "vitest";
 import { ConfigError } from "../errors.ts";
 import { fitImage } from "./fit.ts";
+import type { RgbImage } from "./frames.ts";
 import { type ClipSource, readClip, readPicture } from "./pictures.ts";
-import type { RgbImage } from "./read.ts";
 import { createVideoWriter } from "./write.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "media-pictures-"));

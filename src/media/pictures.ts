@@ -3,7 +3,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { ConfigError } from "../errors.ts";
-import { type RgbImage, readImage, readVideo } from "./read.ts";
+import type { RgbImage } from "./frames.ts";
+import { readImage, readVideo } from "./read.ts";
 
 /** A picture: the name of a file, the bytes of one (PNG, JPEG, WebP, AVIF, GIF, TIFF), or pixels. */
 export type PictureSource = string | Uint8Array | RgbImage;

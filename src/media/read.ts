@@ -4,13 +4,7 @@ import path from "node:path";
 import sharp from "sharp";
 import { ConfigError } from "../errors.ts";
 import { decodeFrames, inspectVideo, packetTimestamps, type VideoFrame, type VideoInfo } from "./decode.ts";
-
-/** A picture: `height * width * 3` bytes, rows top-down, R G B. */
-export interface RgbImage {
-  readonly rgb: Uint8Array;
-  readonly width: number;
-  readonly height: number;
-}
+import type { RgbImage } from "./frames.ts";
 
 /** How to read a folder of frames, which does not say how fast it plays. */
 export interface ReadVideoOptions {

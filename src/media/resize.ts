@@ -1,7 +1,5 @@
 /** @file Resamples 8-bit pictures as Pillow does, byte for byte: Lanczos weights in fixed point, one axis, then the other. */
-import type { RgbImage } from "./read.ts";
-
-export type PixelSize = { readonly width: number; readonly height: number };
+import type { PixelSize, RgbImage } from "./frames.ts";
 
 /** The part of a resized picture that is wanted. */
 export type Window = PixelSize & { readonly left: number; readonly top: number };

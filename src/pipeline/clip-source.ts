@@ -1,16 +1,13 @@
 /** @file Pictures and clips from outside, at the size of the clip to make, as the VAE takes them. */
 import { ConfigError } from "../errors.ts";
 import { type Fit, fitImage, fits } from "../media/fit.ts";
-import { rgbToSigned } from "../media/frames.ts";
+import { type PixelSize, type RgbImage, rgbToSigned } from "../media/frames.ts";
 import { type ClipSource, type PictureSource, readClip, readPicture } from "../media/pictures.ts";
-import type { RgbImage } from "../media/read.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { type ClipRequest, frameSize, sourceFrames } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import { namesExactFrames, readExactFrames } from "./exact-frames.ts";
-
-type Size = { readonly width: number; readonly height: number };
 
 /** Pixels `[T, 3, H, W]` in [-1, 1], and how they came about. */
 export type SourceClip = {
@@ -29,7 +26,7 @@ export type FitOptions = { readonly fit?: Fit };
 export async function sourceImage(
   what: string,
   source: PictureSource,
-  size: Size,
+  size: PixelSize,
   fit: Fit = "crop",
 ): Promise<SourceClip> {
   requireFit(fit);
@@ -76,7 +73,7 @@ function asItIs(what: string, pixels: HostTensor): SourceClip {
   return { pixels, event: { kind: "source", what, width, height, frames, fit: null } };
 }
 
-function describe(what: string, { width, height }: RgbImage, size: Size, fit: Fit): SourceClip["event"] {
+function describe(what: string, { width, height }: RgbImage, size: PixelSize, fit: Fit): SourceClip["event"] {
   const isSame = width === size.width && height === size.height;
   return { kind: "source", what, width, height, frames: 1, fit: isSame ? null : fit };
 }

@@ -1,6 +1,7 @@
 /** @file Frames in a safetensors file, as --save-frames writes them: a clip from outside without a codec's losses. */
 import { ConfigError } from "../errors.ts";
 import { showShape, sizeOf } from "../graph/shape.ts";
+import type { PixelSize } from "../media/frames.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { readFloats } from "../weights/read.ts";
 import { readHeader } from "../weights/safetensors.ts";
@@ -17,7 +18,7 @@ export function namesExactFrames(source: unknown): source is string {
  */
 export async function readExactFrames(
   file: string,
-  { width, height }: { readonly width: number; readonly height: number },
+  { width, height }: PixelSize,
   counted: (available: number) => number,
 ): Promise<HostTensor> {
   const { tensors } = await readHeader(file);

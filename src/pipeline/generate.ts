@@ -26,8 +26,8 @@ import {
 import type { Predictor } from "./denoiser.ts";
 import { encodePixels } from "./encode.ts";
 import type { PipelineEvent, Stage } from "./events.ts";
-import { defaults, type GenerateOptions } from "./generate-options.ts";
-import { guidanceOf } from "./guidance-options.ts";
+import { defaults, type GenerateOptions, type PromptStates } from "./generate-options.ts";
+import { guidanceOf, needsNegative } from "./guidance-options.ts";
 import { predictorOver, requireLongVideo, seenAtOnce, startingNoise } from "./long-video/long-video.ts";
 import type { Mode } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -137,7 +137,7 @@ function resumable(state: SamplerState, { timesteps }: SamplingPlan, length: num
 /** A run that has begun, with the hidden states of its prompts. */
 export type BegunRun = Omit<DenoiseRun, "denoiser" | "text" | "unguided"> & {
   readonly state: SamplerState;
-  readonly text: Prompts;
+  readonly text: PromptStates;
 };
 
 /** The steps of a run; gives the latents `[1, F, C, h, w]` after the last. */
@@ -177,7 +177,7 @@ function promptedDenoiser(
   { checkpoint, engine }: Pipeline,
   { loraScale, cache, cacheState: saved, longVideo }: Unprompted,
   run: Conditions & { readonly shape: readonly number[]; readonly plan: SamplingPlan },
-  text: Prompts,
+  text: PromptStates,
 ): PromptedDenoiser & { readonly text: HostTensor; readonly model: Predictor } {
   const { config } = checkpoint.transformer;
   const [, total, , height, width] = run.shape;
@@ -197,18 +197,14 @@ function isGuidedPair({ guidance, stg, reference }: Conditions): boolean {
   return isGuided(guidance) && !stg && !reference;
 }
 
-/** Hidden states `[T, textDim]` of the prompts; without guidance nobody looks at the negative one. */
-export type Prompts = { readonly negative: HostTensor; readonly positive: HostTensor };
-
 /** The texts that a clip is made with: what guidance leads away from, if that is a text, and the prompt. */
 export function textsOf({ prompt, ...options }: GenerateOptions, config: TransformerConfig): string[] {
-  const { negativePrompt = defaults.negativePrompt, unconditional } = options;
-  const isRead = isGuided(guidanceOf(options, config)) && unconditional !== "zeros";
-  return isRead ? [negativePrompt, prompt] : [prompt];
+  const { negativePrompt = defaults.negativePrompt } = options;
+  return needsNegative(options, config) ? [negativePrompt, prompt] : [prompt];
 }
 
 /** The states of those texts, in their order; or of more, of which the last two count. */
-export function promptsOf({ unconditional }: Unprompted, states: readonly HostTensor[]): Prompts {
+export function promptsOf({ unconditional }: Unprompted, states: readonly HostTensor[]): PromptStates {
   const [negative, positive] = [states.at(-2), states[states.length - 1]];
   const zeros = { ...positive, data: new Float32Array(positive.data.length) };
   return { positive, negative: unconditional === "zeros" ? zeros : (negative ?? positive) };
@@ -217,7 +213,7 @@ export function promptsOf({ unconditional }: Unprompted, states: readonly HostTe
 async function* encodePrompts(
   pipeline: Pipeline,
   options: GenerateOptions,
-): AsyncGenerator<PipelineEvent, Prompts> {
+): AsyncGenerator<PipelineEvent, PromptStates> {
   if (options.promptStates) {
     const { negative, positive } = options.promptStates;
     const { truncated } = tokenizePrompts(pipeline, [options.prompt]);

@@ -3,6 +3,7 @@ import {
   checkedGuidance,
   type Guidance,
   type GuidanceMode,
+  isGuided,
   type ProjectedGuidance,
   type ZeroStarGuidance,
 } from "../diffusion/guidance.ts";
@@ -42,11 +43,11 @@ const GUIDANCE = 6;
 /** The scale of a model where none is asked for. */
 type OwnGuidance = { readonly guidance?: number };
 
+/** What the options say, with what guidance leads away from. */
+type Asked = GuidanceOptions & { readonly negativePrompt?: string };
+
 /** Guidance as options ask for it of a model. @throws ConfigError for guidance that cannot be */
-export function guidanceOf(
-  options: GuidanceOptions & { readonly negativePrompt?: string },
-  own: OwnGuidance = {},
-): Guidance {
+export function guidanceOf(options: Asked, own: OwnGuidance = {}): Guidance {
   const { guidance: scale = own.guidance ?? GUIDANCE, guidanceMode, dynamicGuidance } = options;
   const { unconditional, negativePrompt } = options;
   if (unconditional !== undefined && !unconditionals.includes(unconditional))
@@ -68,6 +69,11 @@ export function guidanceOf(
     projected: options.projectedGuidance,
     zeroStar: options.zeroStar,
   });
+}
+
+/** Whether guidance leads away from the hidden states of a text, and not from zeros or not at all. @throws ConfigError */
+export function needsNegative(options: Asked, own: OwnGuidance): boolean {
+  return isGuided(guidanceOf(options, own)) && options.unconditional !== "zeros";
 }
 
 /** What a recipe says of guidance: what was asked for beyond the reference's. */

@@ -15,14 +15,13 @@ import {
   encodeStage,
   encodeTexts,
   finish,
-  type Prompts,
   promptsOf,
   requirePlaces,
   requireTiling,
   sample,
   type Unprompted,
 } from "./generate.ts";
-import { defaults, type GenerateOptions } from "./generate-options.ts";
+import { defaults, type GenerateOptions, type PromptStates } from "./generate-options.ts";
 import { requireLongVideo } from "./long-video/long-video.ts";
 import { requireKind, sizeOfPixels, sizesOf } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -85,7 +84,7 @@ export async function* invertAndRemake(
   pipeline: Pipeline,
   options: Unprompted,
   { pixels }: Pick<SourceClip, "pixels">,
-  prompts: Prompts & { readonly empty: HostTensor },
+  prompts: PromptStates & { readonly empty: HostTensor },
 ): AsyncGenerator<PipelineEvent, HostTensor> {
   const { scalingFactor } = pipeline.checkpoint.vae.config;
   const rng = createRng(options.seed ?? defaults.seed);
@@ -132,7 +131,7 @@ async function* remake(
     shape,
     prompts,
     rng,
-  }: { readonly shape: readonly number[]; readonly prompts: Prompts; readonly rng: TorchRng },
+  }: { readonly shape: readonly number[]; readonly prompts: PromptStates; readonly rng: TorchRng },
 ): AsyncGenerator<PipelineEvent, HostTensor> {
   const sampler = samplerFor(pipeline.checkpoint.scheduler, options.scheduler);
   const steps = sample(pipeline, options, {

@@ -18,6 +18,7 @@ export type Pipeline = {
   close(): Promise<void>;
 };
 
+/** How a checkpoint is opened and computed with. */
 export type PipelineOptions = EngineOptions & {
   /** LoRAs to lie on the transformer; several add up. */
   readonly loras?: readonly LoraRequest[];

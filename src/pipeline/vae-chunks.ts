@@ -2,7 +2,7 @@
 import { ConfigError } from "../errors.ts";
 import type { Segment } from "../graph/segment.ts";
 import { sameShape, showShape } from "../graph/shape.ts";
-import type { VaeConfig } from "../models/vae/config.ts";
+import { spatialRatio, temporalRatio, type VaeConfig } from "../models/vae/config.ts";
 import { decoderSegments } from "../models/vae/decoder.ts";
 import { encoderSegments } from "../models/vae/encoder.ts";
 import { CACHE_PREFIX, type ChunkCall, cacheInputs } from "../models/vae/pass.ts";
@@ -116,17 +116,17 @@ export class VaeChunks {
 
 /** Whether a chunk of frames of such a size is so large that its segments have an arena each, for one run. */
 export function isLargeChunk(
-  { channels, temporalLevels }: VaeConfig,
+  config: VaeConfig,
   direction: "encode" | "decode",
   { frames, height, width }: { readonly frames: number; readonly height: number; readonly width: number },
 ): boolean {
-  const scale = direction === "encode" ? 1 : 4 ** (channels.length - 1) * 2 ** temporalLevels;
-  return channels[0] * frames * height * width * scale > LARGE_CHUNK;
+  const scale = direction === "encode" ? 1 : spatialRatio(config) ** 2 * temporalRatio(config);
+  return config.channels[0] * frames * height * width * scale > LARGE_CHUNK;
 }
 
 /** Shapes of every parameter of the whole VAE, by checkpoint key. */
 export function vaeShapes(config: VaeConfig): Map<string, readonly number[]> {
-  const ratio = 2 ** (config.channels.length - 1);
+  const ratio = spatialRatio(config);
   const call = { frames: 1, continues: false, keeps: false, block: 1 };
   const encoder = encoderSegments(config, { ...call, height: ratio, width: ratio });
   return declaredShapes([...encoder, ...decoderSegments(config, { ...call, height: 1, width: 1 })]);

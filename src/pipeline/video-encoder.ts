@@ -1,7 +1,7 @@
 /** @file Pixels to the moments of their latents: chunk after chunk, in tiles where asked for. */
 import { ConfigError } from "../errors.ts";
 import { chunkLengths, ENCODE_CHUNK } from "../models/vae/chunks.ts";
-import type { VaeConfig } from "../models/vae/config.ts";
+import { spatialRatio, type VaeConfig } from "../models/vae/config.ts";
 import { type Tiling, tilingFor } from "../models/vae/tiling.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
@@ -42,7 +42,7 @@ export class VideoEncoder {
   }
 
   private check({ shape }: HostTensor): void {
-    const ratio = 2 ** (this.config.channels.length - 1);
+    const ratio = spatialRatio(this.config);
     const [frames, channels, height, width] = shape;
     const fits = height % ratio === 0 && width % ratio === 0 && height > 0 && width > 0;
     if (shape.length !== 4 || channels !== this.config.inChannels || frames < 1 || !fits)

@@ -4,7 +4,7 @@ import { input, type Tensor } from "../graph/tensor.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
 import type { LatentSize } from "../models/transformer/grid.ts";
 import { trainedFrames } from "../models/transformer/positions/positions.ts";
-import type { VaeConfig } from "../models/vae/config.ts";
+import { spatialRatio, temporalRatio, type VaeConfig } from "../models/vae/config.ts";
 import { Scope } from "../nn/scope.ts";
 import { textEncoderParams, transformerParams, vaeParams } from "./new-checkpoint/declared-params.ts";
 import type { ComponentName } from "./new-checkpoint/spec.ts";
@@ -54,8 +54,8 @@ function smallestClip(config: TransformerConfig): LatentSize {
 
 /** Two chunks in time, so that every way of changing the number of frames is taken. */
 function lossOfVae(config: VaeConfig): { readonly loss: Tensor; readonly params: Params } {
-  const side = 2 ** (config.channels.length - 1);
-  const clip = [4 * 2 ** config.temporalLevels + 1, config.inChannels, side, side];
+  const side = spatialRatio(config);
+  const clip = [4 * temporalRatio(config) + 1, config.inChannels, side, side];
   const p = new Scope();
   const sample = { clip: input("clip", clip), noise: input("noise", latentShape(clip, config)) };
   const { loss } = vaeLoss(p, sample, config);

@@ -165,7 +165,8 @@ test("a benchmark prints what it measured as one JSON object, and then that it i
   const [measured, done] = jsonLines(ended) as unknown as { seconds: number; peakRssMiB: number }[];
   // A run to warm up and the weights that are written before count as well.
   expect(done.seconds).toBeGreaterThan(measured.seconds);
-  expect(done.peakRssMiB).toBeGreaterThanOrEqual(measured.peakRssMiB);
+  // Linux counts pages by processor, so that the same peak may be read a little lower.
+  expect(done.peakRssMiB).toBeGreaterThan(0.95 * measured.peakRssMiB);
 });
 
 test("the same seed gives the same latents in any process, bit by bit; another seed does not", async () => {

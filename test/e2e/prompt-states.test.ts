@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { writeSafetensors } from "../../src/weights/write.ts";
 import { cogvideox, jsonLines, temporaryFolder } from "../helpers/command-line.ts";
 import { hashFloats } from "../helpers/golden-case.ts";
-import { editJson, recorded } from "../helpers/tiny-checkpoint.ts";
+import { copyCheckpoint, editJson, recorded } from "../helpers/tiny-checkpoint.ts";
 
 const model = ["--model", recorded("t2v-rope")];
 const states = ["--prompt-states", "states.safetensors"];
@@ -67,6 +67,21 @@ test("a plan with states has no text encoder", async () => {
   };
   expect(await stagesOf("A red circle.")).toEqual(["text", "denoise", "decode"]);
   expect(await stagesOf(...states)).toEqual(["denoise", "decode"]);
+});
+
+test.each([
+  ["the checkpoint's own guidance is 1", 1, []],
+  ["guidance leads away from zeros", 6, ["--unconditional", "zeros"]],
+])("the negative states may be left out where %s", async (_, own, more) => {
+  const cwd = temporaryFolder();
+  const copy = copyCheckpoint("t2v-rope");
+  editJson(join(copy, "transformer/config.json"), { _guidance_scale: own });
+  await writeSafetensors(join(cwd, "states.safetensors"), { prompt_embeds: hashFloats([24, 32], 1) });
+  const generate = (...args: string[]) =>
+    cogvideox(["generate", ...states, "--model", copy, "--steps", "1", "-o", "clip.gif", ...args], { cwd });
+  expect(await generate(...more)).toMatchObject({ status: 0 });
+  const away = await generate("--guidance", "2", "--unconditional", "prompt");
+  expect(away.stderr).toMatch(/holds no tensor named negative_prompt_embeds/);
 });
 
 test("states that do not fit, and what does not go with them, are refused in a sentence", async () => {

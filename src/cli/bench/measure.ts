@@ -1,5 +1,6 @@
 /** @file Seconds and memory of a piece of work: one run to warm up, then the median of a few. */
 import { readMemory, resetPeak, watchAnonymous } from "../../runtime/memory.ts";
+import { mebibytes } from "../numbers.ts";
 
 export type Measurement = {
   /** Median of the runs. */
@@ -46,11 +47,6 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 
 function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-}
-
-/** Bytes in MiB, to the nearest. */
-export function mebibytes(bytes: number): number {
-  return Math.round(bytes / 2 ** 20);
 }
 
 function round(value: number, digits: number): number {

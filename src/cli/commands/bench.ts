@@ -3,7 +3,6 @@ import { ConfigError } from "../../errors.ts";
 import { Engine } from "../../runtime/engine.ts";
 import { readMemory } from "../../runtime/memory.ts";
 import { devices } from "../../runtime/protocol.ts";
-import { mebibytes } from "../bench/measure.ts";
 import {
   type BenchRequest,
   type BenchResult,
@@ -15,6 +14,7 @@ import {
 import { benchPipeline } from "../bench/pipeline-bench.ts";
 import { command } from "../command.ts";
 import { engineOptions } from "../generate-table.ts";
+import { mebibytes } from "../numbers.ts";
 import type { OptionTable } from "../options.ts";
 import { precisionOf, precisionOption } from "../precision-option.ts";
 

@@ -1,7 +1,7 @@
 /** @file `cogvideox calibrate`: measures what magcache and teacache need to know of a model. */
 import { join } from "node:path";
 import { type Measured, teaCacheCoefficients } from "../../pipeline/caches/calibration.ts";
-import { RATIOS_FILE, writeRatios } from "../../pipeline/caches/ratios-file.ts";
+import { CALIBRATION_FILE, writeRatios } from "../../pipeline/caches/calibration-file.ts";
 import type { GenerateOptions } from "../../pipeline/generate-options.ts";
 import { loadPipeline, type Pipeline } from "../../pipeline/pipeline.ts";
 import { devices } from "../../runtime/protocol.ts";
@@ -41,7 +41,7 @@ export const calibrate = command({
   run: async (values, [prompt = PROMPT], context) => {
     const engine = engineOptions(values);
     const folder = await modelFolder(values, context);
-    const file = values.output ?? join(folder, RATIOS_FILE);
+    const file = values.output ?? join(folder, CALIBRATION_FILE);
     await requireWritable(file);
     const pipeline = await loadPipeline(folder, engine);
     try {

@@ -16,10 +16,11 @@ import { readMemory } from "../../runtime/memory.ts";
 import { devices, type HostTensor } from "../../runtime/protocol.ts";
 import { writeSafetensors } from "../../weights/write.ts";
 import { type Context, command } from "../command.ts";
-import { need, needFloats, spread } from "../forward-inputs.ts";
+import { broadcast, type Inputs, need, needFloats } from "../forward-inputs.ts";
 import { runAddNoise, runSampler, samplerOptions } from "../forward-scheduler.ts";
 import { engineOptions } from "../generate-table.ts";
 import { modelFolder, modelOption } from "../model-folder.ts";
+import { mebibytes } from "../numbers.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
 import { precisionOf, precisionOption, quantizeHooks } from "../precision-option.ts";
 import { NEGATIVE, PROMPT } from "../prompt-states-option.ts";
@@ -46,7 +47,7 @@ const options = {
 type Job = {
   readonly engine: Engine;
   readonly folder: string;
-  readonly inputs: ReadonlyMap<string, HostTensor>;
+  readonly inputs: Inputs;
   readonly values: OptionValues<typeof options>;
   readonly context: Context;
 };
@@ -122,7 +123,7 @@ async function timed<T>({ terminal }: Context, run: () => Promise<T>): Promise<T
   const start = performance.now();
   const result = await run();
   const seconds = (performance.now() - start) / 1000;
-  const peakRssMiB = Math.round(readMemory().peak / 2 ** 20);
+  const peakRssMiB = mebibytes(readMemory().peak);
   terminal.say(`done in ${duration(seconds)}, at most ${peakRssMiB} MiB of memory`);
   terminal.emit({ event: "done", seconds, peakRssMiB });
   return result;
@@ -143,8 +144,8 @@ async function runTransformer(job: Job): Promise<Record<string, HostTensor>> {
     width,
     textLength: text.shape[1],
   });
-  const timestep = spread(inputs, "timestep", batch);
-  const ofs = inputs.has("ofs") ? spread(inputs, "ofs", batch) : undefined;
+  const timestep = broadcast(inputs, "timestep", batch);
+  const ofs = inputs.has("ofs") ? broadcast(inputs, "ofs", batch) : undefined;
   return { sample: await denoiser.predict({ latents, text, timestep, ofs }, { signal }) };
 }
 

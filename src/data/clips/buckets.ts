@@ -10,7 +10,7 @@ export type Bucket = { readonly frames: number; readonly height: number; readonl
  * What becomes of a video with fewer frames than every bucket: a bucket of its own with the most frames of the form
  * `lengthStep * k + 1`, the shortest bucket with padding by its last frame, or nothing.
  */
-export const shortClips = ["shorten", "pad", "drop"] as const;
+const shortClips = ["shorten", "pad", "drop"] as const;
 /** One of `shortClips`. */
 export type ShortClips = (typeof shortClips)[number];
 

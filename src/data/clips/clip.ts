@@ -1,8 +1,8 @@
 /** @file Takes clips from video files: planned by timestamps, decoded once, cut to size as the frames come. */
 // F frames, H and W height and width in pixels
 import { ConfigError } from "../../errors.ts";
+import type { PixelSize } from "../../media/frames.ts";
 import { decodedTimestamps, probeVideo, readTimestamps, readVideo } from "../../media/read.ts";
-import type { PixelSize } from "../../media/resize.ts";
 import { type Crop, type CropPlan, cropFrame, planCrop } from "./crop.ts";
 import { type Draw, framesAt, type Sampling, type SamplingOptions, sampleFrames } from "./sampling.ts";
 import type { ClipSource } from "./source.ts";

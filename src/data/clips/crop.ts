@@ -1,12 +1,12 @@
 /** @file Brings frames to the size of a clip: scaled to cover it with their aspect ratio kept, then cut. */
 import { ConfigError } from "../../errors.ts";
-import type { RgbImage } from "../../media/read.ts";
-import { type PixelSize, resizeLanczos, type Window } from "../../media/resize.ts";
+import type { PixelSize, RgbImage } from "../../media/frames.ts";
+import { resizeLanczos, type Window } from "../../media/resize.ts";
 import { randomSource } from "../shapes/random.ts";
 import type { Draw } from "./sampling.ts";
 
 /** Which part is kept of what sticks out. */
-export const crops = ["centre", "random"] as const;
+const crops = ["centre", "random"] as const;
 /** One of `crops`. */
 export type Crop = (typeof crops)[number];
 

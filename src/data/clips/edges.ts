@@ -1,12 +1,11 @@
 /** @file Edges of pictures, as control videos for models that follow outlines. */
-
-type Size = { readonly width: number; readonly height: number };
+import type { PixelSize } from "../../media/frames.ts";
 
 /**
  * Frames `[F, H, W, 3]` to white edges on black of the same layout: the length of Sobel's gradient in the channel where it
  * is longest, so that colours of one brightness have edges between them too. A step from 0 to 255 is 255.
  */
-export function edgesOf(rgb: Uint8Array, size: Size): Uint8Array {
+export function edgesOf(rgb: Uint8Array, size: PixelSize): Uint8Array {
   const frame = 3 * size.width * size.height;
   const edges = new Uint8Array(rgb.length);
   for (let start = 0; start < rgb.length; start += frame)
@@ -14,7 +13,7 @@ export function edgesOf(rgb: Uint8Array, size: Size): Uint8Array {
   return edges;
 }
 
-function frameEdges(rgb: Uint8Array, { width, height }: Size): Uint8Array {
+function frameEdges(rgb: Uint8Array, { width, height }: PixelSize): Uint8Array {
   const edges = new Uint8Array(rgb.length);
   const inside = (at: number, length: number) => Math.min(Math.max(at, 0), length - 1);
   for (let y = 0; y < height; y++) {
@@ -36,19 +35,8 @@ function gradient(
   channel: number,
 ): number {
   const at = (row: number, column: number) => rgb[3 * (row + column) + channel];
-  const across =
-    at(above, right) +
-    2 * at(here, right) +
-    at(below, right) -
-    at(above, left) -
-    2 * at(here, left) -
-    at(below, left);
-  const down =
-    at(below, left) +
-    2 * at(below, middle) +
-    at(below, right) -
-    at(above, left) -
-    2 * at(above, middle) -
-    at(above, right);
+  const ofRow = (row: number) => at(row, left) + 2 * at(row, middle) + at(row, right);
+  const ofColumn = (column: number) => at(above, column) + 2 * at(here, column) + at(below, column);
+  const [across, down] = [ofColumn(right) - ofColumn(left), ofRow(below) - ofRow(above)];
   return Math.hypot(across, down) / 4;
 }

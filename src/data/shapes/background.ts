@@ -41,7 +41,7 @@ export function drawBackground({ tone, pattern }: Background, view: View, size: 
   return rgb;
 }
 
-export function isDark([red, green, blue]: Rgb): boolean {
+function isDark([red, green, blue]: Rgb): boolean {
   return red + green + blue < 3 * 150;
 }
 

@@ -70,7 +70,7 @@ export async function writeShapes(
 }
 
 /** What the line of `metadata.jsonl` for this clip says: a pure function of its arguments. */
-export function shapesEntry(index: number, { seed, split, captions }: ShapesSettings): ShapesEntry {
+function shapesEntry(index: number, { seed, split, captions }: ShapesSettings): ShapesEntry {
   const scene = drawScene({ seed, index, split });
   const caption = captionOf(scene, { seed, index, length: captions === "long" ? "long" : "short" });
   const long = captions === "both" ? { long_caption: captionOf(scene, { seed, index, length: "long" }) } : {};

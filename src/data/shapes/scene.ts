@@ -304,8 +304,8 @@ function direction(motion: string): readonly [number, number] | undefined {
 }
 
 /** How far a panning camera goes over a clip, in shares of the shorter side, and how much a zooming one enlarges. */
-export const PAN = 0.22;
-export const ZOOM = 1.45;
+const PAN = 0.22;
+const ZOOM = 1.45;
 
 /** A point of the world at (x, y) is shown at 0.5 + (x - 0.5 - shift) * zoom, 0.5 + (y - 0.5) * zoom. */
 export interface View {

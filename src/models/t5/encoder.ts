@@ -30,7 +30,7 @@ const gatedFeedForward = layer((p, x: Tensor, { hidden, width }: T5Config) => {
 });
 
 /** One encoder layer: attention, then feed-forward, each behind a root-mean-square norm and with a residual. */
-export const encoderLayer = layer((p, x: Tensor, bias: Tensor, config: T5Config) => {
+const encoderLayer = layer((p, x: Tensor, bias: Tensor, config: T5Config) => {
   const [first, second] = [p.at("layer", 0), p.at("layer", 1)];
   const normed = rmsNorm(first.at("layer_norm"), x, config.eps);
   const attended = x.add(selfAttention(first.at("SelfAttention"), normed, bias, config));

@@ -45,6 +45,16 @@ export type VaeConfig = {
   readonly invertScale: boolean;
 };
 
+/** Pixels a side that one latent stands for. */
+export function spatialRatio({ channels }: Pick<VaeConfig, "channels">): number {
+  return 2 ** (channels.length - 1);
+}
+
+/** Frames that one latent stands for, but the first, which stands for one. */
+export function temporalRatio({ temporalLevels }: Pick<VaeConfig, "temporalLevels">): number {
+  return 2 ** temporalLevels;
+}
+
 /**
  * Reads a parsed `config.json`; missing fields take the released models' values.
  * @throws ConfigError naming `source`, the field and its value

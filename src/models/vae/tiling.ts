@@ -1,6 +1,6 @@
 /** @file Overlapping tiles: where they lie, and how their results are blended into one picture. */
 import { ConfigError } from "../../errors.ts";
-import type { VaeConfig } from "./config.ts";
+import { spatialRatio, type VaeConfig } from "./config.ts";
 
 /** Tile sizes and overlaps; the reference's unless given. Sizes are in pixels. */
 export type TilingOptions = {
@@ -45,7 +45,7 @@ export function tilingFor(
   asked: true | TilingOptions = true,
 ): Tiling {
   const options = asked === true ? {} : asked;
-  const ratio = 2 ** (config.channels.length - 1);
+  const ratio = spatialRatio(config);
   const axis = (pixels: number, overlap: number): TileAxis => {
     const latents = Math.floor(pixels / ratio);
     const [size, made] = direction === "encode" ? [pixels, latents] : [latents, pixels];

@@ -1,6 +1,6 @@
 /** @file What caches want to know of a model before they serve it, measured on a run that leaves nothing out. */
 import type { CachePolicy, CacheRun } from "./policy.ts";
-import { nearestPolynomial } from "./polynomial.ts";
+import { fitPolynomial } from "./polynomial.ts";
 
 /** Measures what MagCache and TeaCache need; nothing is left out. */
 export type CalibrationOptions = { readonly kind: "calibration" };
@@ -28,5 +28,5 @@ export function calibration(_: CalibrationOptions, { conditioningChanges }: Cach
 
 /** TeaCache's polynomial for a model: of degree 4, from changes of the conditioning to those of the prediction. */
 export function teaCacheCoefficients({ changes, conditioningChanges }: Measured): number[] {
-  return nearestPolynomial(conditioningChanges.slice(1), changes.slice(1), 4);
+  return fitPolynomial(conditioningChanges.slice(1), changes.slice(1), 4);
 }

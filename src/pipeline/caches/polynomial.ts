@@ -13,7 +13,7 @@ const NOTHING = 1e-18;
  * a sum of polynomials that are orthogonal over the points (Forsythe 1957), which stays exact where powers of small numbers
  * hardly differ. Fewer points than the degree asks for give a lower one.
  */
-export function nearestPolynomial(xs: readonly number[], ys: readonly number[], degree: number): number[] {
+export function fitPolynomial(xs: readonly number[], ys: readonly number[], degree: number): number[] {
   const span = Math.max(...xs) - Math.min(...xs);
   // Lowest power first, in here.
   let [before, current]: number[][] = [[], [1]];

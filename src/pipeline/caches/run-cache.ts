@@ -8,9 +8,9 @@ import type { WeightSet } from "../../weights/checkpoint.ts";
 import { Denoiser, type DenoiserCall, type Predictor } from "../denoiser.ts";
 import { CachedDenoiser, type CachedRun, type CacheState } from "./cached-denoiser.ts";
 import { type CacheOptions, policyOf } from "./caches.ts";
+import { CALIBRATION_FILE, readCoefficients, readRatios } from "./calibration-file.ts";
 import { addEvaluations, type Evaluations } from "./evaluations.ts";
 import type { MagCacheOptions } from "./mag-cache.ts";
-import { RATIOS_FILE, readCoefficients, readRatios } from "./ratios-file.ts";
 import type { TeaCacheOptions } from "./tea-cache.ts";
 
 /** What a "step" event says of the cache of its run. */
@@ -74,7 +74,7 @@ export async function loadedCache(
 
 /** The file that a cache looks for, whether it is there or not; null for one that needs none. */
 export function calibrationFile(cache: CacheOptions | undefined, folder: string): string | null {
-  const own = join(folder, RATIOS_FILE);
+  const own = join(folder, CALIBRATION_FILE);
   if (cache?.kind === "magcache") return cache.ratios ? null : (cache.ratiosFile ?? own);
   if (cache?.kind === "teacache") return cache.coefficients ? null : (cache.coefficientsFile ?? own);
   return null;

@@ -1,7 +1,7 @@
 /** @file What encoding and decoding take: chunk by chunk, with what every chunk leaves for the next, and tile by tile. */
 import { sizeOf } from "../../graph/shape.ts";
 import { chunkLengths, DECODE_CHUNK, decodedFrames, ENCODE_CHUNK } from "../../models/vae/chunks.ts";
-import type { VaeConfig } from "../../models/vae/config.ts";
+import { spatialRatio, type VaeConfig } from "../../models/vae/config.ts";
 import { decoderSegments } from "../../models/vae/decoder.ts";
 import { encoderSegments } from "../../models/vae/encoder.ts";
 import { CACHE_PREFIX, type ChunkCall, cacheInputs } from "../../models/vae/pass.ts";
@@ -159,7 +159,7 @@ const WRITER_PER_PIXEL = 60 * 1.5;
 /** Pixels on the host: all of a clip that is encoded; of one that is decoded, a chunk as it comes, and as it is written. */
 function onHost(config: VaeConfig, { direction, frames, height, width, tiling }: VaeRequest, chunk: number) {
   if (direction === "encode") return 4 * config.inChannels * frames * height * width;
-  const ratio = 2 ** (config.channels.length - 1);
+  const ratio = spatialRatio(config);
   const plane = height * width * ratio ** 2;
   const pixels = decodedFrames(chunk, config.temporalLevels) * plane;
   const writer = WRITER + WRITER_PER_PIXEL * plane;

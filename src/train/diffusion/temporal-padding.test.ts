@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { counting, numbers } from "../../../test/helpers/host-tensor.ts";
 import { runGraph } from "../../../test/helpers/run-graph.ts";
 import { Engine } from "../../runtime/engine.ts";
-import { dropFront, padFront, repeatedFrames } from "./temporal-padding.ts";
+import { dropFront, padFrames, padFront, repeatedFrames } from "./temporal-padding.ts";
 
 let engine: Engine;
 beforeAll(() => {
@@ -29,6 +29,7 @@ test.each([
   const clip = counting([1, frames, 1, 1, 1]);
   const padded = await runGraph(engine, (x) => padFront(x, patch).add(0), [clip]);
   expect(numbers(padded)).toEqual(expected);
+  expect([...padFrames(Float32Array.from(numbers(clip)), frames, expected.length)]).toEqual(expected);
   const back = await runGraph(engine, (x) => dropFront(padFront(x, patch), frames).add(0), [clip]);
   expect(numbers(back)).toEqual(numbers(clip));
 });

@@ -24,6 +24,15 @@ export function padFront(latents: Tensor, patchT: number | null): Tensor {
   return concat([...Array<Tensor>(count).fill(first), latents], 1);
 }
 
+/** `padFront` for the values of one sample, `[F, ...]` with F = `frames`, to as many frames as `padded`. */
+export function padFrames(values: Float32Array, frames: number, padded: number): Float32Array {
+  const frame = values.length / frames;
+  const all = new Float32Array(padded * frame);
+  for (let i = 0; i < padded - frames; i++) all.set(values.subarray(0, frame), i * frame);
+  all.set(values, (padded - frames) * frame);
+  return all;
+}
+
 /** The inverse of `padFront`: the last `frames` frames. */
 export function dropFront(padded: Tensor, frames: number): Tensor {
   const count = padded.dim(1) - frames;

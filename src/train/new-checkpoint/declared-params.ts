@@ -6,7 +6,7 @@ import { t5Segments } from "../../models/t5/encoder.ts";
 import type { TransformerConfig } from "../../models/transformer/config.ts";
 import { positionsFor, trainedFrames } from "../../models/transformer/positions/positions.ts";
 import { transformerSegments } from "../../models/transformer/transformer.ts";
-import type { VaeConfig } from "../../models/vae/config.ts";
+import { spatialRatio, type VaeConfig } from "../../models/vae/config.ts";
 import { decoderSegments } from "../../models/vae/decoder.ts";
 import { encoderSegments } from "../../models/vae/encoder.ts";
 import { declaredShapes } from "../../runtime/mapped-weights.ts";
@@ -34,7 +34,7 @@ export function transformerParams(config: TransformerConfig): DeclaredShapes {
 
 /** Parameters of a VAE, encoder first. */
 export function vaeParams(config: VaeConfig): DeclaredShapes {
-  const side = 2 ** (config.channels.length - 1);
+  const side = spatialRatio(config);
   const chunk = { frames: 1, continues: false, keeps: false, block: 1 };
   const segments: Segment[] = [
     ...encoderSegments(config, { ...chunk, height: side, width: side }),

@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Shape } from "../../graph/shape.ts";
 import { floatsToBf16, floatsToF16 } from "../../weights/cast.ts";
-import { openWeights } from "../../weights/checkpoint.ts";
+import { openWeights, type WeightSet } from "../../weights/checkpoint.ts";
 import { exists } from "../../weights/file.ts";
 import { readFloats } from "../../weights/read.ts";
 import { type TensorData, writeSafetensors } from "../../weights/write.ts";
@@ -32,11 +32,10 @@ const fileNames: Readonly<Record<ComponentName, string>> = {
 };
 
 /**
- * Reads every tensor of a part of the checkpoint in `folder`, whatever dtype and however many files it is stored in.
- * @throws WeightsError when the files are missing or broken, or hold something else than floats
+ * Reads every tensor of a part of a checkpoint, whatever dtype and however many files it is stored in.
+ * @throws WeightsError when the files are broken, or hold something else than floats
  */
-export async function readParams(folder: string, component: ComponentName): Promise<Params> {
-  const { tensors } = await openWeights(join(folder, component));
+export async function readParams({ tensors }: WeightSet): Promise<Params> {
   const params = new Map<string, Param>();
   for (const [key, stored] of tensors)
     params.set(key, { shape: stored.shape, data: await readFloats(stored) });

@@ -1,6 +1,7 @@
 /** @file What a new checkpoint is described by, and the configuration files that say the same. */
 import type { SchedulerClass } from "../../diffusion/schedule.ts";
 import type { WordList } from "../../models/t5/tokenizer/write-sentencepiece.ts";
+import { spatialRatio } from "../../models/vae/config.ts";
 
 /**
  * A model to be created. Sizes that follow from others are not here: the transformer's text width is the encoder's,
@@ -130,7 +131,7 @@ function textEncoderConfig({ textEncoder }: CheckpointSpec, vocabulary: number) 
 }
 
 function transformerConfig({ transformer, textEncoder, vae, clip }: CheckpointSpec) {
-  const reduction = 2 ** (vae.channels.length - 1);
+  const reduction = spatialRatio(vae);
   return {
     _class_name: "CogVideoXTransformer3DModel",
     activation_fn: "gelu-approximate",

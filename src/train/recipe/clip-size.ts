@@ -1,7 +1,6 @@
 /** @file Sizes of pictures and clips: how a recipe writes them, how messages name them, which fits into which. */
-
-/** In pixels. */
-export type PixelSize = { readonly width: number; readonly height: number };
+import type { PixelSize } from "../../media/frames.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
 
 /** Length in frames, and pixels. */
 export type ClipSize = PixelSize & { readonly frames: number };
@@ -26,6 +25,14 @@ export function clipSizeOf(
 ): ClipSize {
   const { width, height } = part.size ?? whole.size;
   return { frames: part.frames ?? whole.frames, width, height };
+}
+
+/** The shape `[T, 3, H, W]` of a clip's pixels. */
+export function clipShape(
+  { frames, height, width }: ClipSize,
+  { inChannels }: Pick<VaeConfig, "inChannels">,
+): readonly number[] {
+  return [frames, inChannels, height, width];
 }
 
 /** The pictures that a model is shown of clips: whole ones, or square windows with sides of `crop` pixels. */

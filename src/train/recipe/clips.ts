@@ -3,11 +3,10 @@ import { captionOf } from "../../data/shapes/caption.ts";
 import { renderScene } from "../../data/shapes/render.ts";
 import type { Split } from "../../data/shapes/scene.ts";
 import { sceneList } from "../../data/shapes/scene-list.ts";
-import { rgbToSigned } from "../../media/frames.ts";
+import { type PixelSize, rgbToSigned } from "../../media/frames.ts";
 import type { Content } from "../cache/cache.ts";
 import { digestOfFacts } from "../cache/key.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";
-import type { PixelSize } from "./clip-size.ts";
 import type { DataRecipe } from "./schema.ts";
 
 /** A list of clips with captions. Clip and caption depend on their index and on nothing else. */

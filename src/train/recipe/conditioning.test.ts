@@ -20,7 +20,8 @@ import { Engine } from "../../runtime/engine.ts";
 import { openCache } from "../cache/cache.ts";
 import { drawMask } from "../diffusion/mask-bank.ts";
 import { shapesClips } from "./clips.ts";
-import { type Conditioner, type ConditioningSetting, conditionerOf } from "./conditioning.ts";
+import type { Conditioner } from "./conditioner.ts";
+import { type ConditioningSetting, conditionerOf } from "./conditioning.ts";
 import { encodeSet } from "./latent-set.ts";
 import { readConfigs, readPart } from "./model-folder.ts";
 import { parseRecipe } from "./parse-recipe.ts";
@@ -176,8 +177,8 @@ async function conditioning(
         signal: new AbortController().signal,
       }),
   };
-  const looking = { clips: shapesClips(toyData()), seed: 1, isTraining: true };
-  const conditioner = await conditionerOf(setting, looking);
+  const seen = { clips: shapesClips(toyData()), seed: 1, isTraining: true };
+  const conditioner = await conditionerOf(setting, seen);
   const close = async () => {
     await conditioner!.close();
     await engine.close();

@@ -2,9 +2,10 @@
 import { edgesOf } from "../../data/clips/edges.ts";
 import { rgbToSigned, signedToRgb } from "../../media/frames.ts";
 import { latentsFrom } from "../cache/moments.ts";
+import { padFrames } from "../diffusion/temporal-padding.ts";
 import { sizeKey } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
-import type { Conditioner } from "./conditioning.ts";
+import type { Conditioner } from "./conditioner.ts";
 import { controlVideos } from "./folder-clips.ts";
 import type { LatentSet } from "./latent-set.ts";
 import type { ControlRecipe, Recipe } from "./schema.ts";
@@ -20,8 +21,8 @@ export async function controlClips(
   return controlVideos(data, control.path, seed);
 }
 
-/** The edges of clips. */
-export function edgeClips(clips: ClipSource): ClipSource {
+/** The edges of clips, white on black. */
+function edgeClips(clips: ClipSource): ClipSource {
   return {
     ...clips,
     pixels: async (index, size) => {
@@ -39,18 +40,9 @@ export function controlConditions(sets: ReadonlyMap<string, LatentSet>, scalingF
       Promise.all(
         samples.map(async ({ index, size }) => {
           const moments = await sets.get(sizeKey(size))!.moments(index);
-          return withRepeated(latentsFrom(moments, null, scalingFactor), moments.shape[0], frames);
+          return padFrames(latentsFrom(moments, null, scalingFactor), moments.shape[0], frames);
         }),
       ),
     close: async () => {},
   };
-}
-
-/** Values of `from` frames with the first of them repeated in front until there are `to`. */
-export function withRepeated(values: Float32Array, from: number, to: number): Float32Array {
-  const frame = values.length / from;
-  const all = new Float32Array(to * frame);
-  for (let i = 0; i < to - from; i++) all.set(values.subarray(0, frame), i * frame);
-  all.set(values, (to - from) * frame);
-  return all;
 }

@@ -2,6 +2,7 @@
 // F latent frames, C latent channels, h and w latent height and width
 import { drawNormals } from "../../diffusion/noise.ts";
 import { sizeOf } from "../../graph/shape.ts";
+import type { PixelSize } from "../../media/frames.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import type { Engine } from "../../runtime/engine.ts";
 import { latentsFrom, type Moments } from "../cache/moments.ts";
@@ -13,25 +14,11 @@ import {
 } from "../diffusion/image-conditioning.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { type ClipEncoder, clipEncoder } from "./clip-encoder.ts";
-import type { PixelSize } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
+import type { ConditionedSample, Conditioner } from "./conditioner.ts";
 
-/** A sample of a step: its number there, and the clip that it shows. */
-export type FirstFrameOf = { readonly place: number; readonly index: number };
-
-/** First frames as conditioning. */
-export type FirstFrames = {
-  /**
-   * Conditioning latents `[frames, C, h, w]` of each sample: the image in latent frame 0 and zeros behind it, or zeros
-   * throughout where its image is dropped.
-   */
-  readonly latents: (
-    step: number,
-    samples: readonly FirstFrameOf[],
-    frames: number,
-  ) => Promise<Float32Array[]>;
-  readonly close: () => Promise<void>;
-};
+/** All are of one size, whatever the sample says. */
+type FirstFrameOf = Pick<ConditionedSample, "place" | "index">;
 
 export type FirstFrameSetting = {
   readonly config: VaeConfig;
@@ -49,7 +36,8 @@ export type FirstFrameSetting = {
 /** Images that go through the encoder at once. */
 const AT_ONCE = 8;
 
-export function firstFrames(setting: FirstFrameSetting, engine: Engine): FirstFrames {
+/** The image in latent frame 0 and zeros behind it, or zeros throughout for samples whose image is dropped. */
+export function firstFrames(setting: FirstFrameSetting, engine: Engine): Conditioner {
   const { config, seed, dropout, scale = config.invertScale ? "inverted" : "scaled" } = setting;
   const factor = conditionFactor(scale, config.scalingFactor);
   const encoder = clipEncoder({ ...setting, shape: imagesShape(setting), batch: AT_ONCE }, engine);

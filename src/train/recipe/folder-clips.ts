@@ -5,11 +5,10 @@ import { inspectClip, planClip, readClip } from "../../data/clips/clip.ts";
 import { readClipFolder, requireWhole } from "../../data/clips/folder.ts";
 import type { ClipSource as Video } from "../../data/clips/source.ts";
 import { ConfigError } from "../../errors.ts";
-import { rgbToSigned } from "../../media/frames.ts";
+import { type PixelSize, rgbToSigned } from "../../media/frames.ts";
+import { exists } from "../../weights/file.ts";
 import { digestOfFacts } from "../cache/key.ts";
-import type { PixelSize } from "./clip-size.ts";
 import { type ClipSource, framesAt } from "./clips.ts";
-import { exists } from "./model-folder.ts";
 import type { DataRecipe } from "./schema.ts";
 
 type FolderRecipe = Extract<DataRecipe, { kind: "folder" }>;

@@ -73,7 +73,8 @@ describe("a text-to-video model that learns from images", () => {
     const clips = shapesClips(dataOf(toyRecipe()));
     const setting = { config, folder: output, clips, size: { width: 16, height: 16 }, seed: 1, dropout: 0 };
     const [frames, dropped] = [setting, { ...setting, dropout: 1 }].map((one) => firstFrames(one, engine));
-    const samples = Array.from({ length: 9 }, (_, place) => ({ place, index: place % 3 }));
+    const size = { ...setting.size, frames: 9 };
+    const samples = Array.from({ length: 9 }, (_, place) => ({ place, index: place % 3, size }));
     const found = await frames.latents(1, samples, 5);
     const frame = found[0].length / 5;
     for (const latents of found) {
@@ -98,7 +99,8 @@ test("a recipe can say what latents of images are multiplied by; else it is what
   const setting = { config, folder, clips, size: { width: 16, height: 16 }, seed: 1, dropout: 0 };
   const made = async (more: Partial<FirstFrameSetting>) => {
     const frames = firstFrames({ ...setting, ...more }, engine);
-    const [latents] = await frames.latents(1, [{ place: 0, index: 0 }], 1);
+    const size = { ...setting.size, frames: 1 };
+    const [latents] = await frames.latents(1, [{ place: 0, index: 0, size }], 1);
     await frames.close();
     return latents;
   };

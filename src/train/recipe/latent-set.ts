@@ -8,7 +8,7 @@ import type { Engines } from "../learner.ts";
 import { latentShape } from "../vae/codec.ts";
 import { latentStatistics } from "../vae/latent-scale.ts";
 import { clipEncoder } from "./clip-encoder.ts";
-import type { ClipSize } from "./clip-size.ts";
+import { type ClipSize, clipShape, sizeKey } from "./clip-size.ts";
 import { type ClipSource, framesOf } from "./clips.ts";
 import { openPart } from "./model-folder.ts";
 
@@ -42,7 +42,7 @@ export async function encodeSet(
 ): Promise<LatentSet> {
   const { config, folder, clips, size, count } = setting;
   const files = [...(await openPart(folder, "vae")).realPaths.values()];
-  const shape = clipShape(setting);
+  const shape = clipShape(size, config);
   const identity = await cache.encoderIdentity({ ...config, scalingFactor: undefined } as Facts, files);
   const wantedAt = (index: number) => ({
     content: clips.content(index),
@@ -70,9 +70,14 @@ export async function encodeSet(
   };
 }
 
-/** `[T, 3, H, W]` */
-function clipShape({ size: { frames, height, width }, config }: LatentSetting): readonly number[] {
-  return [frames, config.inChannels, height, width];
+/** The sets of clips at several sizes, one after the other, by `sizeKey`. */
+export async function latentSets(
+  sizes: readonly ClipSize[],
+  encode: (size: ClipSize) => Promise<LatentSet>,
+): Promise<ReadonlyMap<string, LatentSet>> {
+  const sets = new Map<string, LatentSet>();
+  for (const size of sizes) sets.set(sizeKey(size), await encode(size));
+  return sets;
 }
 
 async function pixelsOf({ clips, size }: LatentSetting, index: number): Promise<Float32Array> {

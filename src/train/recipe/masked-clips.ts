@@ -1,19 +1,20 @@
 /** @file What inpainting models see of clips while they train: a mask and what it leaves, drawn and encoded for every step anew. */
 // F latent frames, C latent channels, h and w latent height and width
 import { drawNormals } from "../../diffusion/noise.ts";
-import type { VaeConfig } from "../../models/vae/config.ts";
+import { spatialRatio, temporalRatio, type VaeConfig } from "../../models/vae/config.ts";
 import type { Engine } from "../../runtime/engine.ts";
 import { latentsFrom } from "../cache/moments.ts";
 import { imageNoiseSigmas } from "../diffusion/image-conditioning.ts";
 import { drawMask, dropsCondition, type MaskShares } from "../diffusion/mask-bank.ts";
 import { knownLatents, maskedPixels } from "../diffusion/mask-latents.ts";
 import { rngFor } from "../diffusion/random.ts";
+import { padFrames } from "../diffusion/temporal-padding.ts";
 import type { Engines } from "../learner.ts";
+import { latentShape } from "../vae/codec.ts";
 import { type ClipEncoder, clipEncoder } from "./clip-encoder.ts";
-import { type ClipSize, sizeKey } from "./clip-size.ts";
+import { type ClipSize, clipShape, sizeKey } from "./clip-size.ts";
 import { type ClipSource, framesOf } from "./clips.ts";
-import type { ConditionedSample, Conditioner } from "./conditioning.ts";
-import { withRepeated } from "./control-clips.ts";
+import type { ConditionedSample, Conditioner } from "./conditioner.ts";
 
 export type MaskedClipSetting = {
   readonly config: VaeConfig;
@@ -41,12 +42,13 @@ export function maskedClips(setting: MaskedClipSetting, engines: Engines): Condi
   ): Promise<Float32Array> => {
     const { place, index, size } = sample;
     const mask = drawMask({ seed, step, sample: place }, size, masks);
-    const plane = (size.height * size.width) / spatialRatio(config) ** 2;
-    const count = latentFrames(config, size) * (config.latentChannels + 1) * plane;
-    if (dropsCondition(mask, { seed, step, sample: place })) return new Float32Array(count);
+    const [frames, channels, height, width] = latentShape(clipShape(size, config), config);
+    const plane = height * width;
+    if (dropsCondition(mask, { seed, step, sample: place }))
+      return new Float32Array(frames * (channels + 1) * plane);
     const pixels = maskedPixels(framesOf(await clips.pixels(index, size), size, 0, size.frames), mask);
     const moments = await encode(size, setting.isNoisy ? withNoise(pixels, setting, step, place) : pixels);
-    const known = knownLatents(mask, 2 ** config.temporalLevels, spatialRatio(config));
+    const known = knownLatents(mask, temporalRatio(config), spatialRatio(config));
     return joined(
       known.map((value) => value * Math.fround(config.scalingFactor)),
       latentsFrom(moments, null, config.scalingFactor),
@@ -61,7 +63,8 @@ export function maskedClips(setting: MaskedClipSetting, engines: Engines): Condi
           found[i] = await conditionOf(step, samples[i], encode);
       });
       await Promise.all(work);
-      return found.map((one, i) => withRepeated(one, latentFrames(config, samples[i].size), frames));
+      const own = (size: ClipSize) => latentShape(clipShape(size, config), config)[0];
+      return found.map((one, i) => padFrames(one, own(samples[i].size), frames));
     },
     close: async () => {
       for (const { close } of encoders) await close();
@@ -75,7 +78,7 @@ type Encode = (size: ClipSize, pixels: Float32Array) => ReturnType<ClipEncoder["
 function encodersOf({ config, folder }: MaskedClipSetting, engine: Engine) {
   const made = new Map<string, ClipEncoder>();
   const encode: Encode = (size, pixels) => {
-    const shape = [size.frames, config.inChannels, size.height, size.width];
+    const shape = clipShape(size, config);
     const encoder = made.get(sizeKey(size)) ?? clipEncoder({ config, folder, shape, batch: 1 }, engine);
     made.set(sizeKey(size), encoder);
     return encoder.encode(pixels);
@@ -110,12 +113,4 @@ function joined(known: Float32Array, latents: Float32Array, plane: number): Floa
     all.set(latents.subarray(frame * width, (frame + 1) * width), frame * (plane + width) + plane);
   }
   return all;
-}
-
-function spatialRatio({ channels }: VaeConfig): number {
-  return 2 ** (channels.length - 1);
-}
-
-function latentFrames({ temporalLevels }: VaeConfig, { frames }: ClipSize): number {
-  return (frames - 1) / 2 ** temporalLevels + 1;
 }

@@ -13,13 +13,12 @@ import { parseTransformerConfig } from "../../models/transformer/config.ts";
 import { parseVaeConfig } from "../../models/vae/config.ts";
 import { checkKeys, t5Aliases } from "../../weights/check.ts";
 import { openWeights, type WeightSet } from "../../weights/checkpoint.ts";
-import { fileError } from "../../weights/file.ts";
+import { exists, fileError } from "../../weights/file.ts";
 import { parseJson } from "../../weights/json.ts";
-import { readFloats } from "../../weights/read.ts";
 import { expandInputChannels } from "../diffusion/channel-expansion.ts";
 import { createCheckpoint } from "../new-checkpoint/create-checkpoint.ts";
 import { textEncoderParams, transformerParams, vaeParams } from "../new-checkpoint/declared-params.ts";
-import { type ParamDType, type Params, writeParams } from "../new-checkpoint/params-file.ts";
+import { type ParamDType, type Params, readParams, writeParams } from "../new-checkpoint/params-file.ts";
 import type { CheckpointSpec, ComponentName } from "../new-checkpoint/spec.ts";
 import { temporaryName, writeWhole } from "../run/whole-file.ts";
 import type { DataRecipe, NewModelRecipe, Recipe } from "./schema.ts";
@@ -143,11 +142,7 @@ export async function openPart(folder: string, part: ComponentName): Promise<Wei
 
 /** The values of a part, in float32, under the names that the model declares. */
 export async function readPart(folder: string, part: ComponentName): Promise<Params> {
-  const { tensors } = await openPart(folder, part);
-  const params = new Map<string, { shape: readonly number[]; data: Float32Array }>();
-  for (const [key, stored] of tensors)
-    params.set(key, { shape: stored.shape, data: await readFloats(stored) });
-  return params;
+  return readParams(await openPart(folder, part));
 }
 
 function declaredBy(configs: ModelConfigs, part: ComponentName) {
@@ -205,15 +200,10 @@ export async function giveOut(
 
 /** @throws ConfigError when something stands at `output` */
 export async function requireFree(output: string): Promise<void> {
-  if (await exists(output))
+  // A link that leads nowhere is in the way as well, and `exists` would not see it.
+  const found = await lstat(output).catch(() => null);
+  if (found !== null)
     throw new ConfigError(`${output} exists; move it away, or give another output in the recipe`);
-}
-
-export async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 async function copyFolder(from: string, to: string): Promise<void> {

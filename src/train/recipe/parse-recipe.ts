@@ -3,6 +3,7 @@ import { parseDocument } from "yaml";
 import { ConfigError } from "../../errors.ts";
 import { clipSizeOf, fitsInto, sizeKey } from "./clip-size.ts";
 import { framesAt } from "./clips.ts";
+import { conditionKinds } from "./conditioner.ts";
 import { problemSentence } from "./problem-words.ts";
 import {
   type DataRecipe,
@@ -71,7 +72,7 @@ function checkConditions(
   { data, transformer, validate }: Pick<Recipe, "data" | "transformer" | "validate">,
   source: string,
 ): void {
-  const given = (["image", "inpaint", "control"] as const).filter((kind) => transformer[kind] !== undefined);
+  const given = conditionKinds.filter((kind) => transformer[kind] !== undefined);
   if (given.length > 1)
     throw new ConfigError(
       `${source}: transformer has ${given.join(" and ")}, and a model sees one of them beside the text; leave the other out`,

@@ -1,13 +1,14 @@
 /** @file A run from a recipe: its stages one after the other, saved, resumed, followed, and given out as a checkpoint. */
 import { basename, join } from "node:path";
 import { CancelledError, ConfigError } from "../../errors.ts";
+import { exists } from "../../weights/file.ts";
 import { emptyTimestepLog, logLosses, type TimestepLog } from "../diffusion/timestep-log.ts";
 import type { TrainingTensors } from "../learner.ts";
 import type { Json, Restored } from "../run/checkpoints.ts";
 import { Progress } from "../run/progress.ts";
 import { openRun, type Run } from "../run/run-folder.ts";
 import { type Books, openBooks, type StepNumbers, stepNumbers } from "./books.ts";
-import { exists, giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
+import { giveOut, makeModelFolder, requireFree } from "./model-folder.ts";
 import { heldOutClips, trainingClips } from "./open-clips.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 import { type Sample, type ShownModel, samplesOf } from "./samples.ts";

@@ -1,23 +1,20 @@
 /** @file What a run generates while it trains, to be looked at. */
-import { signedToRgb } from "../../media/frames.ts";
+import { type RgbImage, signedToRgb } from "../../media/frames.ts";
 import { clipSizeOf } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
-import { conditionKind } from "./conditioning.ts";
+import { type Condition, conditionOf } from "./conditioning.ts";
 import { controlClips } from "./control-clips.ts";
 import { readConfigs } from "./model-folder.ts";
 import type { Recipe } from "./schema.ts";
-
-/** A frame in RGB bytes. */
-export type Picture = { readonly width: number; readonly height: number; readonly rgb: Uint8Array };
 
 /** One clip to generate. */
 export type Sample = {
   readonly prompt: string;
   /** What models see of a clip beside the text: its first frame, both ends, or a control video. */
   readonly seen?:
-    | { readonly kind: "image"; readonly image: Picture }
-    | { readonly kind: "inpaint"; readonly start: Picture; readonly end: Picture }
-    | { readonly kind: "control"; readonly frames: readonly Picture[] };
+    | { readonly kind: "image"; readonly image: RgbImage }
+    | { readonly kind: "inpaint"; readonly start: RgbImage; readonly end: RgbImage }
+    | { readonly kind: "control"; readonly frames: readonly RgbImage[] };
 };
 
 /** What generates a clip to look at: a checkpoint folder, with the LoRA that is being trained on it. */
@@ -29,30 +26,36 @@ export async function samplesOf(
   { model, clips }: { readonly model: string; readonly clips: ClipSource },
 ): Promise<Sample[]> {
   const { sample, transformer } = recipe;
-  const kind = conditionKind((await readConfigs(model)).transformer, transformer);
-  if (kind === null) return sample.prompts.map((prompt) => ({ prompt }));
+  const condition = conditionOf((await readConfigs(model)).transformer, transformer);
+  if (condition === null) return sample.prompts.map((prompt) => ({ prompt }));
   const shown = sample.prompts.slice(0, clips.count).map(async (_, index) => ({
     prompt: clips.caption(index),
-    seen: await seenOf(kind, index, clips, recipe),
+    seen: await seenOf(condition, index, clips, recipe),
   }));
   return Promise.all(shown);
 }
 
+/** What the model is shown of the clip at `index`, at the sizes of the samples. */
 async function seenOf(
-  kind: "image" | "inpaint" | "control",
+  condition: Condition,
   index: number,
   clips: ClipSource,
   recipe: Recipe,
 ): Promise<Sample["seen"]> {
   const { frames: count, ...size } = clipSizeOf(recipe.sample, recipe.data);
-  const pictures = (values: Float32Array): Picture[] =>
+  const pictures = (values: Float32Array): RgbImage[] =>
     [...signedToRgb(values, size)].slice(0, count).map((rgb) => ({ ...size, rgb }));
-  if (kind === "image") return { kind, image: pictures(await clips.firstFrame(index, size))[0] };
-  if (kind === "control") {
-    const { control = { kind: "edges" } } = recipe.transformer;
-    const controls = await controlClips(control, clips, recipe);
-    return { kind, frames: pictures(await controls.pixels(index, size)) };
+  const { kind } = condition;
+  switch (kind) {
+    case "image":
+      return { kind, image: pictures(await clips.firstFrame(index, size))[0] };
+    case "inpaint": {
+      const frames = pictures(await clips.pixels(index, size));
+      return { kind, start: frames[0], end: frames[frames.length - 1] };
+    }
+    case "control": {
+      const videos = await controlClips(condition.control, clips, recipe);
+      return { kind, frames: pictures(await videos.pixels(index, size)) };
+    }
   }
-  const frames = pictures(await clips.pixels(index, size));
-  return { kind, start: frames[0], end: frames[frames.length - 1] };
 }

@@ -1,12 +1,14 @@
 /** @file What can be told of a stage before anything is trained: sizes, files, and fields that do not go together. */
 import { ConfigError } from "../../errors.ts";
+import { spatialRatio, temporalRatio } from "../../models/vae/config.ts";
 import { stagePositions } from "../diffusion/stage-positions.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { transformerParams } from "../new-checkpoint/declared-params.ts";
 import { clipRule, comesBack } from "../vae/loss.ts";
 import { readLpips } from "../vae/lpips-file.ts";
-import { clipSizeOf, shownSize, showPixels, sizeKey } from "./clip-size.ts";
-import { type ConditionKind, conditionKind } from "./conditioning.ts";
+import { clipShape, clipSizeOf, shownSize, showPixels, sizeKey } from "./clip-size.ts";
+import { type ConditionKind, conditionKinds } from "./conditioner.ts";
+import { conditionOf } from "./conditioning.ts";
 import { loraShapes } from "./lora.ts";
 import { type ModelConfigs, readConfigs } from "./model-folder.ts";
 import type { Recipe, TransformerStageRecipe, VaeStageRecipe } from "./schema.ts";
@@ -49,7 +51,7 @@ async function checkVae(stage: VaeStageRecipe, { data }: Recipe, { vae }: ModelC
     throw new ConfigError(
       `crop is ${stage.crop} pixels, and clips have only ${showPixels(clip)}; take a smaller one`,
     );
-  if (!comesBack([shown.frames, vae.inChannels, shown.height, shown.width], vae))
+  if (!comesBack(clipShape(shown, vae), vae))
     throw new ConfigError(`clips must be ${clipRule(vae)}, got ${sizeKey(shown)} pixels`);
   if (stage.discriminator !== undefined) checkContest(stage);
   if (stage.lpips !== undefined) await readLpips(stage.lpips);
@@ -79,7 +81,7 @@ function checkTransformer(
   checkSizes(stage, recipe, configs);
 }
 
-const seen: Readonly<Record<ConditionKind, string>> = {
+const names: Readonly<Record<ConditionKind, string>> = {
   image: "image-to-video",
   inpaint: "inpainting",
   control: "control",
@@ -91,12 +93,12 @@ function checkConditions(
   { transformer, pipelineClass }: ModelConfigs,
   model: string,
 ): void {
-  const kind = conditionKind(transformer, recipe);
-  for (const wanted of ["image", "inpaint", "control"] as const)
+  const kind = conditionOf(transformer, recipe)?.kind ?? null;
+  for (const wanted of conditionKinds)
     if (recipe[wanted] !== undefined && kind !== wanted) {
       const how = recipe.lora !== undefined && kind === null ? "a LoRA" : "training";
       throw new ConfigError(
-        `${model} is no ${seen[wanted]} model, and ${how} cannot make it one; ` +
+        `${model} is no ${names[wanted]} model, and ${how} cannot make it one; ` +
           `leave transformer.${wanted} out, or start from another checkpoint`,
       );
     }
@@ -117,7 +119,7 @@ function checkSizes(stage: TransformerStageRecipe, recipe: Recipe, { vae, transf
     if (!Object.values(latents).every(Number.isInteger))
       throw new ConfigError(
         `clips of ${sizeKey(size)} pixels do not divide into latents; frames must be ` +
-          `${2 ** vae.temporalLevels}k + 1, and sides multiples of ${2 ** (vae.channels.length - 1)}`,
+          `${temporalRatio(vae)}k + 1, and sides multiples of ${spatialRatio(vae)}`,
       );
     stagePositions(
       transformer,

@@ -3,7 +3,7 @@ import type { LatentSize } from "../../models/transformer/grid.ts";
 import type { StagePositions } from "../diffusion/stage-positions.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { latentShape } from "../vae/codec.ts";
-import { type ClipSize, clipSizeOf } from "./clip-size.ts";
+import { type ClipSize, clipShape, clipSizeOf } from "./clip-size.ts";
 import type { ModelConfigs } from "./model-folder.ts";
 import type { Recipe, TransformerStageRecipe } from "./schema.ts";
 
@@ -20,10 +20,7 @@ export function stageShape(
   { vae, transformer }: Pick<ModelConfigs, "vae" | "transformer">,
 ): StageShape {
   const latentSize = (clip: ClipSize) => {
-    const [frames, , height, width] = latentShape(
-      [clip.frames, vae.inChannels, clip.height, clip.width],
-      vae,
-    );
+    const [frames, , height, width] = latentShape(clipShape(clip, vae), vae);
     return { frames, height, width };
   };
   const first = () => paddedSize(latentSize(clipSizeOf(stages[0], data)), transformer.patchT);

@@ -10,7 +10,7 @@ import { type ClipSize, clipSizeOf, sizeKey } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
 import { type ConditioningSetting, conditionerOf } from "./conditioning.ts";
 import { contestOf } from "./contest.ts";
-import { encodeSet, type LatentSet, type LatentSetting, measureScale } from "./latent-set.ts";
+import { encodeSet, type LatentSet, type LatentSetting, latentSets, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
 import { editConfig, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
 import type { ShownModel } from "./samples.ts";
@@ -107,22 +107,14 @@ async function openTransformer(
   const shape = stageShape(recipe, stage, configs);
   const cache = await openCache(place.cache);
   const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
-  const sets = new Map<string, LatentSet>();
   const sizes = sizesOf(stage, shape.largest);
-  for (const size of sizes)
-    sets.set(sizeKey(size), await encodeClips(place, cache, engines, { size, count }));
-  const encoded = { config: configs.textEncoder, length: configs.transformer.maxTextLength };
-  const texts = recipe.transformer.trainTextEncoder
-    ? null
-    : await textStates(place.model, encoded, cache, engines[0]);
+  const encode = (clips: ClipSource, size: ClipSize) =>
+    encodeClips({ ...place, clips }, cache, engines, { size, count: Math.min(count, clips.count) });
+  const sets = await latentSets(sizes, (size) => encode(place.clips, size));
   const conditioning: ConditioningSetting = {
-    ...{ recipe, configs, folder: place.model, sizes, largest: shape.largest, engines },
-    encode: (clips, size) =>
-      encodeClips({ ...place, clips }, cache, engines, { size, count: Math.min(count, clips.count) }),
+    ...{ recipe, configs, folder: place.model, sizes, largest: shape.largest, encode, engines },
   };
-  const looking = { clips: place.clips, seed: recipe.seed, isTraining: true };
-  const conditioner = await conditionerOf(conditioning, looking);
-  const heldOut = await heldOutFor(conditioning, place);
+  const { close: closeInputs, ...inputs } = await openInputs(conditioning, place, cache);
   const setting = {
     ...shape,
     stage,
@@ -136,9 +128,7 @@ async function openTransformer(
     count,
     latents: (size: ClipSize) => sets.get(sizeKey(size))!,
     clips: place.clips,
-    texts,
-    conditioner,
-    heldOut,
+    ...inputs,
     seed: recipe.seed,
     stepsBefore,
     clipsBefore,
@@ -146,12 +136,28 @@ async function openTransformer(
   };
   const trainee = await transformerStage(setting, start);
   const close = async () => {
-    await texts?.close();
-    await conditioner?.close();
-    await heldOut?.conditioner?.close();
+    await closeInputs();
     await closeAll(trainee, engines);
   };
   return { trainee, close };
+}
+
+/** What a stage of the transformer needs beside the latents of its clips, until `close`. */
+async function openInputs(conditioning: ConditioningSetting, place: Place, cache: Cache) {
+  const { recipe, configs, engines } = conditioning;
+  const encoder = { config: configs.textEncoder, length: configs.transformer.maxTextLength };
+  const texts = recipe.transformer.trainTextEncoder
+    ? null
+    : await textStates(place.model, encoder, cache, engines[0]);
+  const seen = { clips: place.clips, seed: recipe.seed, isTraining: true };
+  const conditioner = await conditionerOf(conditioning, seen);
+  const heldOut = await heldOutFor(conditioning, place);
+  const close = async () => {
+    await texts?.close();
+    await conditioner?.close();
+    await heldOut?.conditioner?.close();
+  };
+  return { texts, conditioner, heldOut, close };
 }
 
 /** The clips that a stage measures losses on, encoded at the size of its largest. */
@@ -163,8 +169,8 @@ async function heldOutFor(
   const { recipe, largest: size, encode } = conditioning;
   const { timesteps, seed } = recipe.validate;
   const latents = await encode(clips, size);
-  const looking = { clips, seed, isTraining: false };
-  const conditioner = await conditionerOf({ ...conditioning, sizes: [size] }, looking);
+  const seen = { clips, seed, isTraining: false };
+  const conditioner = await conditionerOf({ ...conditioning, sizes: [size] }, seen);
   return { clips, latents, size, conditioner, timesteps, seed };
 }
 

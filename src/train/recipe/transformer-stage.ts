@@ -12,7 +12,7 @@ import { learningRate } from "../optimiser/learning-rate.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import type { ClipSize } from "./clip-size.ts";
 import { type ClipSource, clipOrder } from "./clips.ts";
-import type { Conditioner } from "./conditioning.ts";
+import type { Conditioner } from "./conditioner.ts";
 import type { LatentSet } from "./latent-set.ts";
 import { initialLora } from "./lora.ts";
 import { readPart } from "./model-folder.ts";

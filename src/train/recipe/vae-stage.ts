@@ -3,6 +3,7 @@ import { realpath } from "node:fs/promises";
 import { drawNormals } from "../../diffusion/noise.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
+import type { PixelSize } from "../../media/frames.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import { Scope } from "../../nn/scope.ts";
 import type { HostTensor } from "../../runtime/protocol.ts";
@@ -12,12 +13,13 @@ import { imagesInBatch } from "../diffusion/joint-images.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";
 import { type Engines, Learner, type LossGraph, type MicroBatch, type StepReport } from "../learner.ts";
 import { train } from "../loop.ts";
+import { mean } from "../mean.ts";
 import { learningRate } from "../optimiser/learning-rate.ts";
 import { latentShape } from "../vae/codec.ts";
 import { vaeLoss } from "../vae/loss.ts";
 import { lpips } from "../vae/lpips.ts";
 import { perceptualFrame, perceptualTerm, plainPerceptual } from "../vae/perceptual.ts";
-import { type PixelSize, shownSize } from "./clip-size.ts";
+import { shownSize } from "./clip-size.ts";
 import { type ClipSource, clipOrder, detailOf, framesAt, framesOf, windowOf } from "./clips.ts";
 import { colourTerm } from "./colour-term.ts";
 import { openPart, readPart } from "./model-folder.ts";
@@ -90,9 +92,8 @@ async function* trainVae(
 export function stepOf(report: StepReport & { rate: number; seconds: number }, step: number): StageStep {
   const { loss, gradientNorm, rate, seconds, operations, reports } = report;
   const names = Object.keys(reports[0]).filter((name) => name !== "loss");
-  const mean = (name: string) =>
-    reports.reduce((sum, each) => sum + Number(each[name].data[0]), 0) / reports.length;
-  const parts = Object.fromEntries(names.map((name) => [name, mean(name)]));
+  const partOf = (name: string) => mean(reports.map((each) => Number(each[name].data[0])));
+  const parts = Object.fromEntries(names.map((name) => [name, partOf(name)]));
   return { step, loss, gradientNorm, rate, seconds, operations, parts };
 }
 

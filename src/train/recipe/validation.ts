@@ -5,9 +5,10 @@ import { CancelledError } from "../../errors.ts";
 import { latentsFrom } from "../cache/moments.ts";
 import { rngFor } from "../diffusion/random.ts";
 import type { Learner, MicroBatch } from "../learner.ts";
+import { mean } from "../mean.ts";
 import type { ClipSize } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
-import type { Conditioner } from "./conditioning.ts";
+import type { Conditioner } from "./conditioner.ts";
 import type { LatentSet } from "./latent-set.ts";
 import type { Validated } from "./trainee.ts";
 import type { FixedBatches, FixedSample } from "./transformer-graphs.ts";
@@ -103,8 +104,4 @@ async function samplesOf(
     const rng = rngFor(seed, "noise of a held-out clip", index, timestep);
     return { ...clip, timestep, noise: drawNormals(rng, values) };
   });
-}
-
-function mean(list: readonly number[]): number {
-  return list.reduce((sum, value) => sum + value, 0) / list.length;
 }

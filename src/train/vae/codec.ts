@@ -4,7 +4,7 @@ import { concat, exp, maximum, minimum } from "../../graph/functions.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { type Caches, causalConv } from "../../models/vae/causal-conv.ts";
 import { chunkLengths, DECODE_CHUNK, ENCODE_CHUNK } from "../../models/vae/chunks.ts";
-import type { VaeConfig } from "../../models/vae/config.ts";
+import { spatialRatio, temporalRatio, type VaeConfig } from "../../models/vae/config.ts";
 import { decoderFront, decoderHead, decoderLevel } from "../../models/vae/decoder.ts";
 import { encoderHead, encoderLevel } from "../../models/vae/encoder.ts";
 import { toClip } from "../../models/vae/frames.ts";
@@ -82,8 +82,8 @@ export const LAST_KERNEL = "decoder.conv_out.conv.weight";
 
 /** Latents `[F, L, h, w]` of a clip `[T, 3, H, W]`. */
 export function latentShape([frames, , height, width]: readonly number[], config: VaeConfig): number[] {
-  const ratio = 2 ** (config.channels.length - 1);
-  const latentFrames = 1 + (frames - 1) / 2 ** config.temporalLevels;
+  const ratio = spatialRatio(config);
+  const latentFrames = 1 + (frames - 1) / temporalRatio(config);
   return [latentFrames, config.latentChannels, height / ratio, width / ratio];
 }
 

@@ -5,7 +5,7 @@ import { abs, exp } from "../../graph/functions.ts";
 import { type Shape, sameShape, showShape } from "../../graph/shape.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { decodedFrames } from "../../models/vae/chunks.ts";
-import type { VaeConfig } from "../../models/vae/config.ts";
+import { spatialRatio, temporalRatio, type VaeConfig } from "../../models/vae/config.ts";
 import type { Scope } from "../../nn/scope.ts";
 import { decodeClips, encodeClips, latentShape, type Moments, sampleLatents } from "./codec.ts";
 
@@ -120,9 +120,9 @@ export function comesBack(clip: Shape, config: VaeConfig): boolean {
 }
 
 /** What `comesBack` asks for, to be put into a sentence. */
-export function clipRule({ temporalLevels, channels, inChannels }: VaeConfig): string {
-  const sides = 2 ** (channels.length - 1);
-  return `[${2 * 2 ** temporalLevels}k + 1, ${inChannels}, H, W] with sides that are multiples of ${sides}`;
+export function clipRule(config: VaeConfig): string {
+  const frames = `${2 * temporalRatio(config)}k + 1`;
+  return `[${frames}, ${config.inChannels}, H, W] with sides that are multiples of ${spatialRatio(config)}`;
 }
 
 function checkSample(clip: Tensor, noise: Tensor, config: VaeConfig, batch: number): void {

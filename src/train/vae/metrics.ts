@@ -1,6 +1,7 @@
 /** @file How good a reconstruction is: PSNR, SSIM and flicker of frames in memory. */
 // F frames, H and W height and width, C channels
 import { ConfigError } from "../../errors.ts";
+import { mean } from "../mean.ts";
 import { ssimOfPlane } from "./ssim.ts";
 
 /** Frames in memory. */
@@ -16,7 +17,7 @@ export type FrameStack = {
 
 /** Peak signal-to-noise ratio in decibels: 10 log₁₀(range² / MSE) of every frame, averaged over frames. */
 export function psnr(a: FrameStack, b: FrameStack): number {
-  return average(psnrPerFrame(a, b));
+  return mean(psnrPerFrame(a, b));
 }
 
 /** `psnr` of each frame; infinite for frames that are equal. */
@@ -45,7 +46,7 @@ export function ssim(a: FrameStack, b: FrameStack): number {
       values.push(
         ssimOfPlane(planeOf(a, frame, channel), planeOf(b, frame, channel), { height, width }, a.range),
       );
-  return average(values);
+  return mean(values);
 }
 
 /** Mean |x_{t+1} - x_t| over all values, in units of the data; 0 for a single frame. */
@@ -117,8 +118,4 @@ function checkAlike(a: FrameStack, b: FrameStack): void {
 
 function describeStack({ shape, layout, range }: FrameStack): string {
   return `[${shape.join(", ")}] ${layout} over ${range}`;
-}
-
-function average(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

@@ -19,7 +19,7 @@ export type QuantizeHooks = Pick<WriteOptions, "signal" | "onOpen" | "onTensor">
 const VERSION = 1;
 
 /** Where quantised weights are kept: `$COGVIDEOX_CACHE`, else `cogvideox` in the user's cache folder. */
-export function quantizedCache(env: Readonly<Record<string, string | undefined>> = process.env): string {
+function quantizedCache(env: Readonly<Record<string, string | undefined>> = process.env): string {
   const home = env.COGVIDEOX_CACHE ?? join(env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "cogvideox");
   return join(home, "quantized");
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/helpers/command-line.ts";
 import { ConfigError } from "../../errors.ts";
-import { readCoefficients, readRatios, writeRatios } from "./ratios-file.ts";
+import { readCoefficients, readRatios, writeRatios } from "./calibration-file.ts";
 
 test("ratios come back as they were written", async () => {
   const file = join(temporaryFolder(), "magcache.json");

@@ -4,11 +4,11 @@ import { ConfigError } from "../../errors.ts";
 import { parseJson } from "../../weights/json.ts";
 
 /** Where the measurements of a checkpoint lie unless said otherwise, in its folder. */
-export const RATIOS_FILE = "magcache.json";
+export const CALIBRATION_FILE = "magcache.json";
 
-/** Ratios with the run they were measured on. */
-export type MeasuredRatios = {
-  /** One for every step; the first is 1. */
+/** What was measured of a model, and the run that it was measured on. */
+export type Calibration = {
+  /** Of magnitudes, for MagCache: one for every step; the first is 1. */
   readonly ratios: readonly number[];
   /** TeaCache's polynomial, highest power first. */
   readonly coefficients?: readonly number[];
@@ -16,7 +16,7 @@ export type MeasuredRatios = {
 };
 
 /** Writes measurements for `readRatios` and `readCoefficients`. */
-export async function writeRatios(file: string, measured: MeasuredRatios): Promise<void> {
+export async function writeRatios(file: string, measured: Calibration): Promise<void> {
   const text = JSON.stringify({ kind: "cogvideox.magcache.1", ...measured }, null, 2);
   await writeFile(file, `${text}\n`).catch((cause) => {
     throw new ConfigError(`cannot write ${file}: ${(cause as Error).message}`, { cause });
