@@ -4,6 +4,7 @@ import { ConfigError } from "../errors.ts";
 import type { PromptStates } from "../pipeline/generate-options.ts";
 import { guidanceOf } from "../pipeline/guidance-options.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import { showNames } from "../weights/file.ts";
 import type { GenerateValues } from "./generate-table.ts";
 import { guidanceOptionsOf } from "./guidance-options.ts";
 import { readTensors } from "./tensor-files.ts";
@@ -43,7 +44,9 @@ export async function promptStatesOf(values: GenerateValues): Promise<PromptStat
   if (file === undefined) return undefined;
   const tensors = await readTensors(file);
   const positive = stateIn(file, tensors, PROMPT);
-  if (!isGuided(guidanceOf(guidanceOptionsOf(values)))) return { positive, negative: positive };
+  // Away from zeros, or without guidance, nobody looks at the negative ones.
+  const isLedAway = isGuided(guidanceOf(guidanceOptionsOf(values))) && values.unconditional !== "zeros";
+  if (!isLedAway) return { positive, negative: positive };
   return { positive, negative: stateIn(file, tensors, NEGATIVE) };
 }
 
@@ -52,7 +55,7 @@ function stateIn(file: string, tensors: ReadonlyMap<string, HostTensor>, name: s
   const states = tensors.get(name);
   if (states === undefined)
     throw new ConfigError(
-      `${file} holds no tensor named ${name}, but ${[...tensors.keys()].join(", ") || "none"}; ` +
+      `${file} holds no tensor named ${name}, but ${showNames(tensors.keys())}; ` +
         `forward text-encoder with --prompt and --negative writes ${PROMPT} and, for guidance, ${NEGATIVE}`,
     );
   const shape = states.shape.length === 3 && states.shape[0] === 1 ? states.shape.slice(1) : states.shape;

@@ -23,7 +23,7 @@ const options = {
   frames: { kind: "integer", about: "make-shapes: frames of a clip (17)" },
   fps: {
     kind: "number",
-    about: "make-shapes: frames per second (8); edges: of the file (the video's own, 8 of a folder)",
+    about: "make-shapes: frames per second (8); edges: of the video (its own)",
   },
   split: {
     kind: "text",
