@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { ConfigError } from "../errors.ts";
 import { formatOf } from "../media/formats.ts";
 import { STDOUT } from "../media/fragments.ts";
+import { exists, fileError } from "../weights/file.ts";
 import { enhancerOf } from "./enhance-options.ts";
 import { engineOptions, type GenerateValues, requestOf } from "./generate-table.ts";
 import { checkedMode } from "./generation-modes.ts";
@@ -24,6 +25,24 @@ export async function askedJob(given: GenerateValues, positionals: readonly stri
   return job;
 }
 
+/** What pictures and videos are named by; the rest of the files is opened before anything is computed. */
+const sources = ["image", "video", "control", "start-image", "end-image", "invert"] as const;
+
+/**
+ * Refuses a job before its checkpoint is downloaded where it cannot be done: without a prompt for nano, or with a picture
+ * or video that is not there.
+ * @throws ConfigError
+ */
+export async function requireMakeable({ values, prompts }: Job): Promise<void> {
+  const named = sources.map((name) => values[name]).filter((source) => source !== undefined);
+  for (const source of named)
+    if (!(await exists(source)))
+      throw new ConfigError(`There is no file or folder "${source}"; check the path.`);
+  const isTextAlone = values.model === undefined && named.length === 0 && values.steps !== 0;
+  if (isTextAlone && values["prompt-states"] === undefined && prompts.some((prompt) => prompt.trim() === ""))
+    throw new ConfigError("the prompt is empty; describe the video in a sentence or more");
+}
+
 /** Prompts and seeds of a call, with a random seed where none is given. @throws ConfigError */
 async function jobOf(values: GenerateValues, given: readonly string[]): Promise<Job> {
   if (values.prompts !== undefined && given.length > 0)
@@ -41,7 +60,7 @@ async function jobOf(values: GenerateValues, given: readonly string[]): Promise<
 
 async function promptsIn(file: string): Promise<string[]> {
   const text = await readFile(file, "utf8").catch((cause) => {
-    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}`, { cause });
+    throw new ConfigError(fileError("read the prompts", file, cause).message, { cause });
   });
   const lines = text.split(/\r?\n/).map((line) => line.trim());
   const prompts = lines.filter((line) => line !== "");

@@ -45,8 +45,8 @@ export function command<T extends OptionTable>(spec: {
   };
 }
 
-/** The help text of one command. */
-export function commandHelp({ name, about, positionals, options }: Command): string {
+/** The help text of one command; its options are laid out for a terminal of `columns`. */
+export function commandHelp({ name, about, positionals, options }: Command, columns?: number): string {
   const usage = ["cogvideox", name, ...positionals, "[options]"].join(" ");
   return [
     `${about}.`,
@@ -54,7 +54,7 @@ export function commandHelp({ name, about, positionals, options }: Command): str
     `Usage: ${usage}`,
     "",
     "Options:",
-    ...describeOptions({ ...options, ...commonOptions }),
+    ...describeOptions({ ...options, ...commonOptions }, columns),
   ].join("\n");
 }
 

@@ -1,14 +1,20 @@
 /** @file Tensors that a part of the model is given by name, and what is said of those that do not fit. */
 import { ConfigError } from "../errors.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import { showNames } from "../weights/file.ts";
 
 export type Inputs = ReadonlyMap<string, HostTensor>;
 
 /** An input by name. @throws ConfigError naming what is there when it is missing or of another rank */
 export function need(inputs: Inputs, name: string, rank?: number): HostTensor {
   const tensor = inputs.get(name);
-  const given = [...inputs.keys()].join(", ") || "no tensors";
-  if (tensor === undefined) throw new ConfigError(`the input ${name} is missing; --inputs has ${given}`);
+  if (tensor === undefined)
+    throw new ConfigError(
+      `the input ${name} is missing; ` +
+        (inputs.size === 0
+          ? "name a file that holds it with --inputs"
+          : `--inputs has ${showNames(inputs.keys())}`),
+    );
   if (rank !== undefined && tensor.shape.length !== rank)
     throw new ConfigError(`the input ${name} must have ${rank} axes, got [${tensor.shape.join(", ")}]`);
   return tensor;

@@ -2,6 +2,7 @@
 import { CancelledError, ConfigError, SessionError, ShapeError, WeightsError } from "../errors.ts";
 import { version } from "../pipeline/version.ts";
 import { exitNow } from "../runtime/heap.ts";
+import { terminalColumns, twoColumns } from "./columns.ts";
 import { type Command, type Context, commandHelp } from "./command.ts";
 import { bench } from "./commands/bench.ts";
 import { calibrate } from "./commands/calibrate.ts";
@@ -48,8 +49,7 @@ export async function main(args: readonly string[]): Promise<number> {
   };
   try {
     if (rest[0] === "--version" || rest[0] === "-V") terminal.print(version());
-    else if (rest.length === 0 || rest[0] === "--help" || rest[0] === "-h" || rest[0] === "help")
-      process.stdout.write(`${overview()}\n`);
+    else if (rest.length === 0 || ["--help", "-h", "help"].includes(rest[0])) help(rest[1]);
     else await dispatch(rest, { terminal, signal: interrupts.signal, cleanups: interrupts.cleanups, fail });
     return result;
   } catch (error) {
@@ -60,18 +60,29 @@ export async function main(args: readonly string[]): Promise<number> {
 }
 
 async function dispatch([name, ...args]: readonly string[], context: Context): Promise<void> {
-  const command = commands.find((candidate) => candidate.name === name);
-  if (command === undefined) {
-    const near = nearest(
-      name,
-      commands.map((candidate) => candidate.name),
-    );
-    throw new ConfigError(
-      `unknown command ${name}${near ? `; did you mean ${near}?` : "; see cogvideox --help"}`,
-    );
-  }
-  if (args.includes("--help") || args.includes("-h")) process.stdout.write(`${commandHelp(command)}\n`);
+  const command = named(name);
+  if (args.includes("--help") || args.includes("-h")) help(name);
   else await command.run(args, context);
+}
+
+/** @throws ConfigError for a name that no command has, with the nearest that one has */
+function named(name: string): Command {
+  const command = commands.find((candidate) => candidate.name === name);
+  if (command !== undefined) return command;
+  const near = nearest(
+    name,
+    commands.map((candidate) => candidate.name),
+  );
+  throw new ConfigError(
+    `unknown command ${name}${near ? `; did you mean ${near}?` : "; see cogvideox --help"}`,
+  );
+}
+
+/** Writes what a command does, or without a name what all of them do. */
+function help(name: string | undefined): void {
+  const columns = terminalColumns();
+  const text = name === undefined ? overview(columns) : commandHelp(named(name), columns);
+  process.stdout.write(`${text}\n`);
 }
 
 /** Errors that say all there is to say; any other comes with its stack. */
@@ -130,14 +141,16 @@ function watchInterrupts(terminal: Terminal): Interrupts {
   };
 }
 
-function overview(): string {
+function overview(columns: number): string {
+  const rows = commands.map(({ name, about }) => ({ left: name, about }));
+  const width = Math.max(...rows.map(({ left }) => left.length));
   return [
     "cogvideox: CogVideoX video generation in TypeScript",
     "",
     "Usage: cogvideox COMMAND [options]",
     "",
     "Commands:",
-    ...commands.map(({ name, about }) => `  ${name.padEnd(10)}  ${about}`),
+    ...twoColumns(rows, width, columns),
     "",
     "cogvideox COMMAND --help shows the options of a command; --json, --version and --help work everywhere.",
   ].join("\n");

@@ -36,7 +36,7 @@ export async function modelFolder(
   { model, ...given }: Asked,
   { terminal, signal }: Pick<Context, "terminal" | "signal">,
 ): Promise<string> {
-  if (model === undefined) return nanoFor(given);
+  if (model === undefined) return requireThere(nanoFor(given), given);
   if (!looksLikeModelId(model) || (await exists(model))) return model;
   try {
     return (await downloadWithProgress(model, undefined, { terminal, signal })).folder;
@@ -54,6 +54,15 @@ function nanoFor(given: Omit<Asked, "model">): string {
   if (given.control !== undefined) return nanoSiblings.control;
   const isBetween = given["start-image"] !== undefined || given["end-image"] !== undefined;
   return isBetween ? nanoSiblings.inpaint : nanoFolder;
+}
+
+/** @throws ConfigError for a sibling that does not come along */
+async function requireThere(folder: string, given: Omit<Asked, "model">): Promise<string> {
+  if (await exists(folder)) return folder;
+  const option = (["image", "control", "start-image", "end-image"] as const).find((name) => given[name]);
+  throw new ConfigError(
+    `no model that takes --${option} comes along here (there is no ${folder}); give --model, a checkpoint that does`,
+  );
 }
 
 /** Downloads a model and tells people and programs how it goes. */

@@ -107,6 +107,12 @@ test("the help has a line for every option, with its letter, value and choices",
 });
 
 describe("the nearest known name", () => {
+  test("may be the only one that begins so", () => {
+    expect(nearest("gen", ["generate", "plan"])).toBe("generate");
+    expect(nearest("tile", ["tile-size", "tile-overlap"])).toBeUndefined();
+    expect(nearest("re", ["generate", "resume"])).toBeUndefined();
+  });
+
   test("is at most two edits away", () => {
     expect(nearest("seeds", ["seed", "steps"])).toBe("seed");
     expect(nearest("scheduler", ["scheduler"])).toBe("scheduler");

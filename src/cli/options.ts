@@ -1,6 +1,7 @@
 /** @file Command-line options: described in a table, parsed and printed from it. */
 import { parseArgs } from "node:util";
 import { ConfigError, editDistance } from "../errors.ts";
+import { twoColumns } from "./columns.ts";
 
 /**
  * One option. The value's type follows from `kind`: a flag is boolean, integer and number are numbers, texts is a list
@@ -77,14 +78,14 @@ export function argumentsOf(values: Readonly<Record<string, unknown>>): string[]
   });
 }
 
-/** Lines of help for a table, one option each. */
-export function describeOptions(table: OptionTable): string[] {
+/** Lines of help for a table, one option each, or several where a terminal has fewer `columns`. */
+export function describeOptions(table: OptionTable, columns?: number): string[] {
   const rows = Object.entries(table).map(([name, spec]) => {
     const operand = spec.kind === "flag" ? "" : ` ${operandOf(spec)}`;
     return { left: `${spec.short ? `-${spec.short}, ` : "    "}--${name}${operand}`, about: spec.about };
   });
-  const width = Math.min(36, Math.max(...rows.map((row) => row.left.length)));
-  return rows.map(({ left, about }) => `  ${left.padEnd(width)}  ${about}`);
+  const width = Math.min(36, Math.max(0, ...rows.map((row) => row.left.length)));
+  return twoColumns(rows, width, columns);
 }
 
 function operandOf({ kind, value, choices }: OptionSpec): string {
@@ -150,9 +151,11 @@ function explain(error: Error & { code?: string }, table: OptionTable): string {
   return `--${known} needs a value; write --${known}=${operandOf(spec)} for one that starts with a dash`;
 }
 
-/** The known name within two edits, if there is one. */
+/** The known name within two edits, or else the only one that begins so, if there is one. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const ranked = known.map((candidate) => ({ candidate, distance: editDistance(name, candidate) }));
   ranked.sort((a, b) => a.distance - b.distance);
-  return ranked[0] && ranked[0].distance <= 2 ? ranked[0].candidate : undefined;
+  if (ranked[0] && ranked[0].distance <= 2) return ranked[0].candidate;
+  const begun = name.length < 3 ? [] : known.filter((candidate) => candidate.startsWith(name));
+  return begun.length === 1 ? begun[0] : undefined;
 }

@@ -3,6 +3,7 @@ import { ConfigError } from "../errors.ts";
 import type { PromptStates } from "../pipeline/generate-options.ts";
 import { type GuidanceOptions, needsNegative } from "../pipeline/guidance-options.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import { showNames } from "../weights/file.ts";
 import { readTensors } from "./tensor-files.ts";
 
 /** What the help says of the option. */
@@ -59,7 +60,7 @@ function stateIn(file: string, tensors: ReadonlyMap<string, HostTensor>, name: s
   const states = tensors.get(name);
   if (states === undefined)
     throw new ConfigError(
-      `${file} holds no tensor named ${name}, but ${[...tensors.keys()].join(", ") || "none"}; ` +
+      `${file} holds no tensor named ${name}, but ${showNames(tensors.keys())}; ` +
         `forward text-encoder with --prompt and --negative writes ${PROMPT} and, for guidance, ${NEGATIVE}`,
     );
   const shape = states.shape.length === 3 && states.shape[0] === 1 ? states.shape.slice(1) : states.shape;

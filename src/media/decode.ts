@@ -122,6 +122,8 @@ async function openInput({ lib, constants }: Ffmpeg, file: string): Promise<Inpu
   const opened = await container.openInput(path.resolve(file), null, options);
   if (opened < 0) throw unreadable(file, "it is not a video, or its header is damaged", opened, lib);
   try {
+    // Any text passes for art in letters, of which frames would be drawn.
+    if (container.iformat?.name === "tty") throw unreadable(file, "it holds text");
     const found = await container.findStreamInfo();
     const index = found < 0 ? -1 : container.findBestStream(constants.AVMEDIA_TYPE_VIDEO);
     if (index < 0) throw unreadable(file, "it holds no video stream");

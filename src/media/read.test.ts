@@ -128,6 +128,12 @@ describe("a folder of frames", () => {
 });
 
 describe("readVideo", () => {
+  test("does not take a text for a video", async () => {
+    writeFileSync(at("prompts.txt"), "a red circle moves right\n".repeat(40));
+    await expect(probeVideo(at("prompts.txt"))).rejects.toThrow(/prompts\.txt": it holds text/);
+    await expect(readVideo(at("prompts.txt")).next()).rejects.toThrow(ConfigError);
+  });
+
   test("probes what was written", async () => {
     const file = await writeClip("probe.mp4", 5);
     expect(await probeVideo(file)).toMatchObject({ width: 64, height: 32, fps: 8, frames: 5, codec: "h264" });

@@ -8,6 +8,7 @@ import type { TinyVaeConfig } from "../models/tiny-vae/decoder.ts";
 import { parseTransformerConfig, type TransformerConfig } from "../models/transformer/config.ts";
 import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
 import { openWeights, type WeightSet } from "../weights/checkpoint.ts";
+import { exists } from "../weights/file.ts";
 import { parseJson } from "../weights/json.ts";
 
 /** The pipelines whose folders this package reads. */
@@ -101,10 +102,11 @@ export async function readScheduler(folder: string): Promise<SchedulerConfig> {
 
 async function requireCheckpoint(folder: string): Promise<void> {
   const file = join(folder, "model_index.json");
-  await access(file).catch((cause) => {
-    throw new ConfigError(
-      `${folder} is not a checkpoint folder: there is no ${file}; give the folder that holds model_index.json`,
-      { cause },
-    );
+  await access(file).catch(async (cause) => {
+    const isLora = await exists(join(folder, "pytorch_lora_weights.safetensors"));
+    const advice = isLora
+      ? "it holds a LoRA, which goes beside a checkpoint (--lora)"
+      : "give the folder that holds model_index.json";
+    throw new ConfigError(`${folder} is not a checkpoint folder: there is no ${file}; ${advice}`, { cause });
   });
 }

@@ -3,6 +3,7 @@ import { ConfigError } from "../errors.ts";
 import { showShape, sizeOf } from "../graph/shape.ts";
 import type { PixelSize } from "../media/frames.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import { showNames } from "../weights/file.ts";
 import { readFloats } from "../weights/read.ts";
 import { readHeader } from "../weights/safetensors.ts";
 
@@ -25,8 +26,7 @@ export async function readExactFrames(
   const stored = tensors.get("frames");
   if (stored === undefined)
     throw new ConfigError(
-      `${file} holds no tensor named frames, but ${[...tensors.keys()].join(", ") || "none"}; ` +
-        "--save-frames writes one",
+      `${file} holds no tensor named frames, but ${showNames(tensors.keys())}; --save-frames writes one`,
     );
   const { shape } = stored;
   if (shape.length !== 4 || shape[0] < 1 || shape[3] !== 3)

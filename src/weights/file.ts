@@ -24,6 +24,14 @@ export function show(value: unknown): string {
   return text.length <= 120 ? text : `${text.slice(0, 117)}...`;
 }
 
+/** Names for a message; of many the first, and how many more there are. */
+export function showNames(names: Iterable<string>): string {
+  const all = [...names];
+  if (all.length === 0) return "none";
+  const more = all.length > 6 ? ` and ${all.length - 4} more` : "";
+  return `${all.slice(0, more === "" ? 6 : 4).join(", ")}${more}`;
+}
+
 function isShort(value: object): boolean {
   return Array.isArray(value) && value.length <= 12 && value.every((item) => typeof item !== "object");
 }

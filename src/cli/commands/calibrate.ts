@@ -20,6 +20,9 @@ const options = {
   model: modelOption,
   output: { kind: "text", short: "o", value: "FILE", about: "file to write (magcache.json in the folder)" },
   image: sourceOptions.image,
+  control: sourceOptions.control,
+  "start-image": sourceOptions["start-image"],
+  "end-image": sourceOptions["end-image"],
   width: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
   height: { kind: "integer", about: "pixels, a multiple of 16 (the model's own size)" },
   frames: { kind: "integer", about: "8k + 1 frames (the model's own length)" },
@@ -61,7 +64,7 @@ export const calibrate = command({
 async function measure(
   pipeline: Pipeline,
   prompt: string,
-  { image, ...values }: Values,
+  values: Values,
   { terminal, signal }: Context,
 ): Promise<{ measured: Measured; recipe: Readonly<Record<string, unknown>> }> {
   const progress = new Progress(terminal);
@@ -78,7 +81,10 @@ async function measure(
   const sources = Object.fromEntries(Object.keys(sourceOptions).map((name) => [name, undefined]));
   for await (const event of eventsOf(pipeline, request, {
     ...(sources as Parameters<typeof eventsOf>[2]),
-    image,
+    image: values.image,
+    control: values.control,
+    "start-image": values["start-image"],
+    "end-image": values["end-image"],
   })) {
     if (event.kind === "started") recipe = event.recipe;
     if (event.kind !== "step") continue;

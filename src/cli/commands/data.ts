@@ -21,7 +21,10 @@ const options = {
   seed: { kind: "integer", about: "make-shapes: other clips for every seed (0)" },
   size: { kind: "integer", value: "PIXELS", about: "make-shapes: width and height (64)" },
   frames: { kind: "integer", about: "make-shapes: frames of a clip (17)" },
-  fps: { kind: "number", about: "make-shapes: frames per second (8)" },
+  fps: {
+    kind: "number",
+    about: "make-shapes: frames per second (8); edges: of the video (its own)",
+  },
   split: {
     kind: "text",
     choices: ["train", "held-out", "all"],
@@ -33,8 +36,7 @@ const options = {
 export const data: Command = {
   name: "data",
   about:
-    "Make clips of moving shapes with captions (make-shapes), say what such clips show (read), or draw a video's " +
-    "edges as a control video (edges)",
+    "Make captioned clips of shapes (make-shapes), say what they show (read), draw edges for --control (edges)",
   positionals: ["make-shapes|read|edges", "[FILE...]"],
   options,
   run: async (args, context) => {

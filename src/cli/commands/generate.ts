@@ -1,5 +1,5 @@
 /** @file `cogvideox generate`: prompts become video files. */
-import { askedJob } from "../asked-job.ts";
+import { askedJob, requireMakeable } from "../asked-job.ts";
 import { command } from "../command.ts";
 import { runJob } from "../generate-job.ts";
 import { generateTable } from "../generate-table.ts";
@@ -11,6 +11,8 @@ export const generate = command({
   options: generateTable,
   run: async (given, positionals, context) => {
     // What can be refused at once is, before gigabytes are downloaded.
-    await runJob(await askedJob(given, positionals), context);
+    const job = await askedJob(given, positionals);
+    await requireMakeable(job);
+    await runJob(job, context);
   },
 });

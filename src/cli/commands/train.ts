@@ -15,6 +15,7 @@ import { type TextToVideoOptions, textToVideo } from "../../pipeline/text-to-vid
 import { type RecipeEvent, runRecipe, type Showing } from "../../train/recipe/run-recipe.ts";
 import type { Sample } from "../../train/recipe/samples.ts";
 import { stepLine } from "../../train/run/progress.ts";
+import { fileError } from "../../weights/file.ts";
 import type { Command, Context } from "../command.ts";
 import { byteSize, count } from "../numbers.ts";
 import { type OptionTable, parseOptions } from "../options.ts";
@@ -66,7 +67,7 @@ function target(positionals: readonly string[]): { readonly only?: "vae" | "lora
 
 function readRecipe(file: string): Promise<string> {
   return readFile(file, "utf8").catch((cause) => {
-    throw new ConfigError(`cannot read the recipe ${file}: ${(cause as Error).message}`, { cause });
+    throw new ConfigError(fileError("read the recipe", file, cause).message, { cause });
   });
 }
 

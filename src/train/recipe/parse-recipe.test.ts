@@ -65,6 +65,16 @@ test.each([
   ],
   [`${stages}transformer: {trainTextEncodr: true}`, "did you mean trainTextEncoder?"],
   [`${stages}colour: red`, "known are seed, output, dtype"],
+  [
+    `${stages}transformer: {control: {kind: edges, path: a}}`,
+    "transformer.control.path goes with kind: folder, and kind is edges; leave it out",
+  ],
+  [`${stages}data: {kind: shapes, window: start}`, "data.window goes with kind: folder, and kind is shapes"],
+  [`${stages}data: {kind: shapes, widow: start}`, "data.widow is no field of a recipe; known are kind, seed"],
+  [
+    `${stages}transformer: {inpaint: {masks: {}}}`,
+    "transformer.inpaint.masks is {}; it must be a mapping that names a kind, such as everything: 1",
+  ],
   [`${stages}model: {new: {}, from: a}`, "model must have either new"],
   ["seed: 1", "there is nothing to train"],
   ["vae: {stages: [{steps: 5, frames: 33}]}", "vae.stages[0].frames is 33, and the clips of data have 17"],

@@ -26,7 +26,14 @@ function unknownField(
   json: unknown,
   source: string,
 ): string {
-  const known = fieldsOf(schemaAt(schema, path, json));
+  const found = schemaAt(schema, path, json);
+  const kind = fieldOf(path.reduce(fieldOf, json), "kind");
+  const options = optionsOf(found);
+  const own = options.find((option) => kind !== undefined && kindOf(option) === kind);
+  const other = options.find((option) => own !== undefined && fieldsOf(option).includes(key));
+  if (other !== undefined)
+    return `${source}: ${nameOf([...path, key])} goes with kind: ${kindOf(other)}, and kind is ${kind}; leave it out`;
+  const known = fieldsOf(own ?? found);
   const near = nearestName(key, known);
   const advice = near === undefined ? `known are ${known.join(", ")}` : `did you mean ${near}?`;
   return `${source}: ${nameOf([...path, key])} is no field of a recipe; ${advice}`;
@@ -73,6 +80,11 @@ function kindOf(schema: Schema): unknown {
   const { def } = unwrapped(schema);
   const kind = def.type === "object" ? definitionOf(def.shape.kind) : undefined;
   return kind?.type === "literal" ? kind.values[0] : undefined;
+}
+
+function optionsOf(schema: Schema): readonly Schema[] {
+  const { def } = unwrapped(schema);
+  return def.type === "union" ? def.options : [];
 }
 
 /** Names of the fields that an object may have. */

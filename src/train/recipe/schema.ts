@@ -238,7 +238,10 @@ const imageSchema = z.strictObject({
 
 const inpaintSchema = z.strictObject({
   /** How often kinds of masks are drawn beside one another, others never; as CogVideoX-Fun trains unless given. */
-  masks: z.partialRecord(z.enum(maskKinds), z.number().positive()).optional(),
+  masks: z
+    .partialRecord(z.enum(maskKinds), z.number().positive())
+    .refine((shares) => Object.keys(shares).length > 0, "a mapping that names a kind, such as everything: 1")
+    .optional(),
   /** Whether a model that grows its channels here gets a little noise on what is known, in training and afterwards. */
   noise: z.boolean().default(true),
 });
