@@ -1,6 +1,7 @@
 /** @file The option --like: the settings of a clip that was made before, for everything that the call leaves open. */
 import { ConfigError } from "../errors.ts";
 import { readRecipe } from "../media/recipe.ts";
+import { exists } from "../weights/file.ts";
 import { cacheText } from "./cache-option.ts";
 import { type GenerateValues, generateTable } from "./generate-table.ts";
 import { argumentsOf, parseOptions } from "./options.ts";
@@ -70,9 +71,15 @@ export async function likeFile(
     );
   const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const found = { ...optionsIn(file, recipe), ...(states === undefined ? {} : { negative: undefined }) };
+  if (await isNanoElsewhere(found.model)) delete found.model;
   const filled = { ...found, ...given } as GenerateValues;
   const own = prompts.length > 0 || values.prompts !== undefined || states !== undefined;
   return { values: filled, prompts: own ? prompts : [String(recipe.prompt ?? "")] };
+}
+
+/** Whether a model is nano, or a sibling, of a package that lay elsewhere: this one's own is then found without a name. */
+async function isNanoElsewhere(model: string | undefined): Promise<boolean> {
+  return model !== undefined && /[\\/]models[\\/]nano(-[a-z0-9]+)?$/.test(model) && !(await exists(model));
 }
 
 /** @throws ConfigError for a clip that was made from files, none of which is given */
