@@ -2,6 +2,7 @@
 import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { ConfigError } from "../errors.ts";
+import { looksLikeModelId } from "../hub/model-id.ts";
 import { formatOf } from "../media/formats.ts";
 import { STDOUT } from "../media/fragments.ts";
 import { exists, fileError } from "../weights/file.ts";
@@ -34,11 +35,14 @@ const sources = ["image", "video", "control", "start-image", "end-image", "inver
  * @throws ConfigError
  */
 export async function requireMakeable({ values, prompts }: Job): Promise<void> {
+  const { model } = values;
   const named = sources.map((name) => values[name]).filter((source) => source !== undefined);
-  for (const source of named)
+  // With a checkpoint at hand the run itself refuses what is missing, and first a mode that is not the checkpoint's.
+  const isDownloaded = model !== undefined && looksLikeModelId(model) && !(await exists(model));
+  for (const source of isDownloaded ? named : [])
     if (!(await exists(source)))
       throw new ConfigError(`There is no file or folder "${source}"; check the path.`);
-  const isTextAlone = values.model === undefined && named.length === 0 && values.steps !== 0;
+  const isTextAlone = model === undefined && named.length === 0 && values.steps !== 0;
   if (isTextAlone && values["prompt-states"] === undefined && prompts.some((prompt) => prompt.trim() === ""))
     throw new ConfigError("the prompt is empty; describe the video in a sentence or more");
 }
