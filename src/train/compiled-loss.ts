@@ -1,4 +1,5 @@
 /** @file Losses and gradients of batches on one engine: a loss graph that has been compiled for it. */
+import { sharingProbabilities } from "../autodiff/attention.ts";
 import { gradientsOrNull } from "../autodiff/grad.ts";
 import { SessionError } from "../errors.ts";
 import { toOnnx } from "../graph/onnx.ts";
@@ -69,7 +70,8 @@ async function compileWhole(
   if (reached.size === 0)
     throw new SessionError(`${graph.name} reaches none of the ${trained.size} trained parameters`);
   const gradients = [...reached].map(([key, gradient]) => [`gradient/${key}`, gradient]);
-  const outputs = simplify({ loss, ...graph.report, ...Object.fromEntries(gradients) });
+  const whole = simplify({ loss, ...graph.report, ...Object.fromEntries(gradients) });
+  const outputs = simplify(sharingProbabilities(whole));
   const session = await loadLoss(engine, graph, outputs, { label: graph.name, storage });
   const operations = operationsOf(Object.values(outputs));
   return {
