@@ -4,11 +4,9 @@ import { relativeError, runModel } from "../../test/helpers/central-differences.
 import { hashed } from "../../test/helpers/host-tensor.ts";
 import { attention } from "../graph/functions.ts";
 import { toOnnx } from "../graph/onnx.ts";
-import { simplify } from "../graph/rewrite.ts";
 import { attrsOf, input, toposort } from "../graph/tensor.ts";
 import { Engine } from "../runtime/engine.ts";
-import { attentionGradients, sharingProbabilities, tileSizes } from "./attention.ts";
-import { gradients } from "./grad.ts";
+import { attentionGradients, tileSizes } from "./attention.ts";
 
 let engine: Engine;
 beforeAll(() => {
@@ -70,29 +68,5 @@ test.each(Object.entries(biases))("tiles give what one piece gives: %s", async (
   inputs.forEach((each, i) => {
     expect(tiled[i]!.shape).toEqual(each.shape);
     expect(relativeError(found[`tiled${i}`], found[`whole${i}`])).toBeLessThan(1e-6);
-  });
-});
-
-describe("sharingProbabilities", () => {
-  const x = ["q", "k", "v"].map((name) => input(name, [2, 5, 6]));
-  const y = attention([x[0], x[1], x[2]], 3);
-  const [gq, gk, gv] = gradients(y, x, input("g", y.shape));
-  const fused = simplify({ y, gq, gk, gv });
-  const count = (outputs: typeof fused, op: string) =>
-    toposort(Object.values(outputs)).filter((node) => node.op === op).length;
-
-  test("computes them once for forward and backward, with the same results", async () => {
-    const shared = simplify(sharingProbabilities(fused));
-    expect([count(shared, "Attention"), count(shared, "Softmax")]).toEqual([0, 1]);
-    const feeds = Object.fromEntries(["q", "k", "v", "g"].map((name, i) => [name, hashed([2, 5, 6], i)]));
-    const expected = await runModel(engine, toOnnx(fused), feeds);
-    const found = await runModel(engine, toOnnx(shared), feeds);
-    for (const name of ["y", "gq", "gk", "gv"])
-      expect(relativeError(found[name], expected[name])).toBeLessThan(1e-6);
-  });
-
-  test("leaves attention fused beyond the limit", () => {
-    expect(count(sharingProbabilities(fused, 2 * 3 * 5 * 5 - 1), "Attention")).toBe(1);
-    expect(count(sharingProbabilities(fused, 2 * 3 * 5 * 5), "Attention")).toBe(0);
   });
 });

@@ -1,8 +1,7 @@
 /** @file Derivatives of attention, in tiles so that no S x S matrix is held, and of the rotary embedding. */
 // B batch, H heads, Q queries, K keys, d channels per head
 import { after, concat, rotary, softmax } from "../graph/functions.ts";
-import { rewrite } from "../graph/rewrite.ts";
-import { attrsOf, type Tensor } from "../graph/tensor.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import { type Backward, filled, type Gradients, type Rules, unbroadcast, zerosLike } from "./rule.ts";
 
 /** Scores that one tile may have: B · heads of the tile · queries of the tile · K. 2²⁴ are 64 MiB in float32. */
@@ -10,9 +9,6 @@ const TILE_ELEMENTS = 2 ** 24;
 
 /** A tile covers fewer heads before it covers fewer queries than this: products of few rows are slow. */
 const MIN_QUERIES = 256;
-
-/** Probabilities that all attention of a graph may keep from forward to backward, 128 MiB in float32. */
-const KEPT_ELEMENTS = 2 ** 25;
 
 export const attentionRules = {
   Attention: (backward) => attentionGradients(backward),
@@ -100,7 +96,8 @@ function waitFor({ gq, gk, gv }: Tile, tile: Group): Group {
 }
 
 function throughTile({ g, q, k, pull, push, bias }: Group): Tile {
-  const p = probabilities(q, k, bias);
+  const scores = q.matmul(k, { transB: true }); // [B, H, Q, K]
+  const p = softmax(bias ? scores.add(bias) : scores);
   const gScores = p.mul(pull.matmul(push, { transB: true }));
   return {
     gq: gScores.matmul(k),
@@ -108,34 +105,6 @@ function throughTile({ g, q, k, pull, push, bias }: Group): Tile {
     gv: p.matmul(g, { transA: true }),
     gBias: bias ? unbroadcast(gScores, bias.shape) : null,
   };
-}
-
-/** `[B, H, Q, K]` */
-function probabilities(q: Tensor, k: Tensor, bias?: Tensor): Tensor {
-  const scores = q.matmul(k, { transB: true });
-  return softmax(bias ? scores.add(bias) : scores);
-}
-
-/**
- * The same outputs, of a graph with its gradients, with attention computed from the very probabilities that its gradient
- * computes: fused attention would take as long as they do and leave nothing behind. They stay in memory in between, so
- * that attention in several tiles, or beyond `limit` probabilities in all, stays fused.
- */
-export function sharingProbabilities<K extends string>(
-  outputs: Readonly<Record<K, Tensor>>,
-  limit = KEPT_ELEMENTS,
-): Record<K, Tensor> {
-  let kept = 0;
-  return rewrite(outputs, (node) => {
-    if (node.op !== "Attention" || node.inputs.length > 3) return node;
-    const { heads, scale } = attrsOf(node, "Attention");
-    const [q, k, v] = node.inputs;
-    const size = q.dim(0) * heads * q.dim(1) * k.dim(1);
-    if (size > TILE_ELEMENTS || kept + size > limit) return node;
-    kept += size;
-    const p = probabilities(splitHeads(q.mul(scale), heads), splitHeads(k, heads));
-    return joinHeads(p.matmul(splitHeads(v, heads)));
-  });
 }
 
 /** Parts of the bias' gradient side by side along `axis`, or added up where the bias was repeated along it. */

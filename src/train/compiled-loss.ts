@@ -1,5 +1,4 @@
 /** @file Losses and gradients of batches on one engine: a loss graph that has been compiled for it. */
-import { sharingProbabilities } from "../autodiff/attention.ts";
 import { gradientsOrNull } from "../autodiff/grad.ts";
 import { SessionError } from "../errors.ts";
 import { toOnnx } from "../graph/onnx.ts";
@@ -70,8 +69,7 @@ async function compileWhole(
   if (reached.size === 0)
     throw new SessionError(`${graph.name} reaches none of the ${trained.size} trained parameters`);
   const gradients = [...reached].map(([key, gradient]) => [`gradient/${key}`, gradient]);
-  const whole = simplify({ loss, ...graph.report, ...Object.fromEntries(gradients) });
-  const outputs = simplify(sharingProbabilities(whole));
+  const outputs = simplify({ loss, ...graph.report, ...Object.fromEntries(gradients) });
   const session = await loadLoss(engine, graph, outputs, { label: graph.name, storage });
   const operations = operationsOf(Object.values(outputs));
   return {
