@@ -20,6 +20,7 @@ import type { HostTensor } from "../../src/runtime/protocol.ts";
 import type { WeightSet } from "../../src/weights/checkpoint.ts";
 import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
+import { releasedScheduler } from "../helpers/released-scheduler.ts";
 import { toyTransformer } from "../helpers/toy-transformer.ts";
 
 const more = JSON.parse(readFileSync("test/fixtures/golden/caches-more.json", "utf8"));
@@ -32,17 +33,7 @@ const json = {
 };
 const config = parseTransformerConfig(json, "config.json");
 const deeper = parseTransformerConfig({ ...json, num_layers: 6 }, "config.json");
-const scheduler = parseSchedulerConfig(
-  {
-    _class_name: "CogVideoXDDIMScheduler",
-    clip_sample: false,
-    prediction_type: "v_prediction",
-    rescale_betas_zero_snr: true,
-    timestep_spacing: "trailing",
-    snr_shift_scale: 1.0,
-  },
-  "scheduler_config.json",
-);
+const scheduler = parseSchedulerConfig(releasedScheduler, "scheduler_config.json");
 const call = { batch: 2, frames: 3, height: 6, width: 8, textLength: 5 };
 const shape = [1, 3, 4, 6, 8];
 const sampler = samplerFor(scheduler);

@@ -9,6 +9,7 @@ import { cogvideox, jsonLines, temporaryFolder } from "../helpers/command-line.t
 import { goldenCheckpoint, goldens, hashFloats, holdToGolden } from "../helpers/golden-case.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
 import { stored } from "../helpers/recorded-case.ts";
+import { releasedScheduler } from "../helpers/released-scheduler.ts";
 import { toyTransformer } from "../helpers/toy-transformer.ts";
 import { toyVae } from "../helpers/toy-vae.ts";
 
@@ -17,15 +18,6 @@ const temporal = { ...rotary, patch_size_t: 2 };
 const toyText = {
   ...{ vocab_size: 64, d_model: 12, d_kv: 4, d_ff: 20, num_layers: 2, num_heads: 3 },
   feed_forward_proj: "gated-gelu",
-};
-/** The released models' scheduler. */
-const ddim = {
-  _class_name: "CogVideoXDDIMScheduler",
-  clip_sample: false,
-  prediction_type: "v_prediction",
-  rescale_betas_zero_snr: true,
-  timestep_spacing: "trailing",
-  snr_shift_scale: 1,
 };
 
 /** Cases that have been held to. */
@@ -91,7 +83,7 @@ test("T5_enc", async () => {
 
 describe("scheduler", () => {
   const shape = [1, 2, 4, 2, 2];
-  const shifted = (snr_shift_scale: number) => ({ ...ddim, snr_shift_scale });
+  const shifted = (snr_shift_scale: number) => ({ ...releasedScheduler, snr_shift_scale });
 
   test.each([
     ["S_ddim10_shift1.0", shifted(1), 10, []],
@@ -127,11 +119,14 @@ describe("scheduler", () => {
   });
 
   test("S_addnoise_t799 and S_velocity_t799", async () => {
-    const made = await forward(["add-noise", "--model", await goldenCheckpoint({ scheduler: ddim })], {
-      original_samples: hashFloats(shape, 1004),
-      noise: hashFloats(shape, 1005),
-      timestep: { dtype: "I64", shape: [1], data: BigInt64Array.of(799n) },
-    });
+    const made = await forward(
+      ["add-noise", "--model", await goldenCheckpoint({ scheduler: releasedScheduler })],
+      {
+        original_samples: hashFloats(shape, 1004),
+        noise: hashFloats(shape, 1005),
+        timestep: { dtype: "I64", shape: [1], data: BigInt64Array.of(799n) },
+      },
+    );
     for (const [name, output] of [
       ["S_addnoise_t799", "noisy_samples"],
       ["S_velocity_t799", "velocity"],
@@ -219,7 +214,7 @@ describe("generate", () => {
 
   async function generates({ names: [latents, frames], parts, noise, source, args }: Run): Promise<void> {
     const cwd = temporaryFolder();
-    const all = { transformer: rotary, vae, textEncoder: toyText, scheduler: ddim, ...parts };
+    const all = { transformer: rotary, vae, textEncoder: toyText, scheduler: releasedScheduler, ...parts };
     const model = await goldenCheckpoint(all);
     await cp("test/fixtures/checkpoints/control/tokenizer", join(model, "tokenizer"), { recursive: true });
     const states = { prompt_embeds: hashFloats([1, 5, 12], 1006) };
@@ -255,7 +250,7 @@ test("all 44 cases have gone through the command line", () => {
 });
 
 describe("inputs that do not fit are refused in a sentence:", () => {
-  const folder = () => goldenCheckpoint({ vae: toyVae, scheduler: ddim });
+  const folder = () => goldenCheckpoint({ vae: toyVae, scheduler: releasedScheduler });
   test.each<[string, string, TensorData, RegExp]>([
     [
       "vae-encode",

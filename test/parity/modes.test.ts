@@ -20,6 +20,7 @@ import { declaredShapes } from "../../src/runtime/mapped-weights.ts";
 import type { HostTensor } from "../../src/runtime/protocol.ts";
 import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
+import { releasedScheduler } from "../helpers/released-scheduler.ts";
 import { toyTransformer } from "../helpers/toy-transformer.ts";
 import { toyVae } from "../helpers/toy-vae.ts";
 
@@ -28,14 +29,6 @@ const golden = JSON.parse(readFileSync("test/fixtures/golden/modes.json", "utf8"
 const rope = {
   ...toyTransformer,
   use_rotary_positional_embeddings: true,
-};
-const ddim = {
-  _class_name: "CogVideoXDDIMScheduler",
-  clip_sample: false,
-  prediction_type: "v_prediction",
-  rescale_betas_zero_snr: true,
-  timestep_spacing: "trailing",
-  snr_shift_scale: 1.0,
 };
 const vae = { ...toyVae, scaling_factor: 1.15258426 };
 
@@ -169,7 +162,7 @@ async function hashPipeline(
   const checkpoint = {
     folder: "hash",
     pipelineClass: "CogVideoXPipeline",
-    scheduler: parseSchedulerConfig(changes.scheduler ?? ddim, "scheduler_config.json"),
+    scheduler: parseSchedulerConfig(changes.scheduler ?? releasedScheduler, "scheduler_config.json"),
     transformer: { config, weights: await hashCheckpoint(declaredShapes([embed, ...blocks, head])) },
     vae: { config: vaeConfig, weights: await hashCheckpoint(vaeShapes(vaeConfig)) },
   };

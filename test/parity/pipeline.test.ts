@@ -18,6 +18,7 @@ import { declaredShapes } from "../../src/runtime/mapped-weights.ts";
 import type { HostTensor } from "../../src/runtime/protocol.ts";
 import { hashCheckpoint } from "../helpers/hash-checkpoint.ts";
 import { hashInput } from "../helpers/hash-fill.ts";
+import { releasedScheduler } from "../helpers/released-scheduler.ts";
 import { toyTransformer } from "../helpers/toy-transformer.ts";
 import { toyVae } from "../helpers/toy-vae.ts";
 
@@ -26,17 +27,7 @@ const golden = JSON.parse(readFileSync("test/fixtures/golden/pipeline.json", "ut
 const base = toyTransformer;
 const rope = { ...base, use_rotary_positional_embeddings: true };
 const temporal = { ...rope, patch_size_t: 2 };
-const scheduler = parseSchedulerConfig(
-  {
-    _class_name: "CogVideoXDDIMScheduler",
-    clip_sample: false,
-    prediction_type: "v_prediction",
-    rescale_betas_zero_snr: true,
-    timestep_spacing: "trailing",
-    snr_shift_scale: 1.0,
-  },
-  "scheduler_config.json",
-);
+const scheduler = parseSchedulerConfig(releasedScheduler, "scheduler_config.json");
 const vaeConfig = parseVaeConfig({ ...toyVae, scaling_factor: 1.15258426 }, "config.json");
 
 let engine: Engine;
