@@ -1,10 +1,12 @@
 /**
- * @file Times a training step of a small transformer, forward, backward and AdamW, in turns with PyTorch's if told where.
+ * @file Times a training step of a small transformer or of nano's, forward, backward and AdamW, in turns with PyTorch's if
+ * told where.
  *
- *     tsx bench/train-step.ts [--python PYTHON] [--steps N] [--engines N]
+ *     tsx bench/train-step.ts [small|nano] [--python PYTHON] [--steps N] [--engines N]
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -17,26 +19,37 @@ import { Learner, type MicroBatch } from "../src/train/learner.ts";
 import { defaultAdamW } from "../src/train/optimiser/adamw.ts";
 import { textToVideoFeeds, textToVideoGraph } from "../src/train/tasks/text-to-video.ts";
 
-/** 8 clips of 4 x 8 x 8 = 256 video tokens and 32 text tokens; bench/train_step_reference.py has the same. */
-const config = parseTransformerConfig(
-  {
-    num_attention_heads: 4,
-    attention_head_dim: 64,
-    num_layers: 4,
-    text_embed_dim: 256,
-    sample_width: 16,
-    sample_height: 16,
-    sample_frames: 13,
-    max_text_seq_length: 32,
-    use_rotary_positional_embeddings: true,
+/** What is trained; bench/train_step_reference.py is handed the same. */
+const workloads = {
+  /** 4 x 8 x 8 = 256 video tokens and 32 text tokens a clip. */
+  small: {
+    transformer: {
+      num_attention_heads: 4,
+      attention_head_dim: 64,
+      num_layers: 4,
+      text_embed_dim: 256,
+      sample_width: 16,
+      sample_height: 16,
+      sample_frames: 13,
+      max_text_seq_length: 32,
+      use_rotary_positional_embeddings: true,
+    },
+    clips: 8,
+    size: { frames: 4, height: 16, width: 16, textLength: 32 },
   },
-  "train-step",
-);
-const size = { frames: 4, height: 16, width: 16, textLength: 32 };
-const clips = 8;
+  /** The transformer that ships, in a step of its recipe: 5 x 4 x 4 = 80 video tokens and 24 text tokens a clip. */
+  nano: {
+    transformer: JSON.parse(
+      readFileSync(new URL("../models/nano/transformer/config.json", import.meta.url), "utf8"),
+    ),
+    clips: 48,
+    size: { frames: 5, height: 8, width: 8, textLength: 24 },
+  },
+};
 const threads = 2;
 
-const { values: options } = parseArgs({
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     python: { type: "string" },
     steps: { type: "string", default: "5" },
@@ -45,6 +58,12 @@ const { values: options } = parseArgs({
 });
 const steps = Number(options.steps);
 const engineCount = Number(options.engines);
+const named = positionals[0] ?? "small";
+if (!(named in workloads))
+  throw new Error(`${named} is no workload; there are ${Object.keys(workloads).join(" and ")}`);
+const workload = workloads[named as keyof typeof workloads];
+const { clips, size } = workload;
+const config = parseTransformerConfig(workload.transformer, named);
 
 const engines = Array.from({ length: engineCount }, () => new Engine({ threads: threads / engineCount }));
 const idle = readMemory().anonymous;
@@ -71,7 +90,7 @@ for (let step = 1; step <= steps + 1; step++) {
 const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20);
 process.stdout.write(
   `${JSON.stringify({
-    what: `training step, ${clips} clips x 256 tokens, width ${config.width}, ${config.layers} layers`,
+    what: `training step, ${clips} clips x ${videoTokens()} tokens, width ${config.width}, ${config.layers} layers`,
     threads,
     engines: engineCount,
     parameters: learner.size,
@@ -93,6 +112,10 @@ process.stdout.write(
 await learner.close();
 for (const engine of engines) await engine.close();
 
+function videoTokens(): number {
+  return (size.frames * size.height * size.width) / config.patch ** 2;
+}
+
 function microBatches(): MicroBatch[] {
   const batch = clips / engineCount;
   const built = textToVideoGraph(config, { batch, ...size }, null);
@@ -100,8 +123,10 @@ function microBatches(): MicroBatch[] {
   return engines.map((_, part) => ({
     graph: built.graph,
     feeds: textToVideoFeeds(built, noiseSchedule(scheduler), {
-      latents: Array.from({ length: batch }, () => spread(4 * 16 * 16 * 16, 2)),
-      text: Array.from({ length: batch }, () => spread(32 * 256, 2)),
+      latents: Array.from({ length: batch }, () =>
+        spread(size.frames * config.outChannels * size.height * size.width, 2),
+      ),
+      text: Array.from({ length: batch }, () => spread(size.textLength * config.textDim, 2)),
       timesteps: Array.from({ length: batch }, (_, i) => (i * 331 + part * 170) % 1000),
       noise: { seed: 1, step: 1, part },
     }),
@@ -127,7 +152,7 @@ function spread(count: number, width: number): Float32Array {
 /** The script beside this file, which does one step for every line it is sent. */
 function startReference(python: string) {
   const script = fileURLToPath(new URL("./train_step_reference.py", import.meta.url));
-  const child: ChildProcess = spawn(python, [script, String(threads)], {
+  const child: ChildProcess = spawn(python, [script, JSON.stringify({ ...workload, threads })], {
     stdio: ["pipe", "pipe", "inherit"],
   });
   const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();

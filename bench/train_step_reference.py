@@ -2,9 +2,12 @@
 
 At the end of stdin it prints its peak memory in MiB.
 
-    python train_step_reference.py THREADS
+    python train_step_reference.py WORKLOAD
+
+WORKLOAD is JSON: {threads, transformer: its config.json, clips, size: {frames, height, width, textLength}}.
 """
 
+import json
 import os
 import resource
 import sys
@@ -17,27 +20,20 @@ import torch
 from diffusers import CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
-torch.set_num_threads(int(sys.argv[1]))
+workload = json.loads(sys.argv[1])
+torch.set_num_threads(workload["threads"])
 torch.manual_seed(0)
-CLIPS, FRAMES, SIZE, TEXT = 8, 4, 16, 32
-model = CogVideoXTransformer3DModel(
-    num_attention_heads=4,
-    attention_head_dim=64,
-    num_layers=4,
-    text_embed_dim=256,
-    sample_width=SIZE,
-    sample_height=SIZE,
-    sample_frames=13,
-    max_text_seq_length=TEXT,
-    use_rotary_positional_embeddings=True,
-)
+config = {key: value for key, value in workload["transformer"].items() if not key.startswith("_")}
+clips, size = workload["clips"], workload["size"]
+frames, height, width = size["frames"], size["height"], size["width"]
+model = CogVideoXTransformer3DModel(**config)
 optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=1e-4)
-grid = SIZE // 2
-rotary = get_3d_rotary_pos_embed(64, ((0, 0), (grid, grid)), (grid, grid), FRAMES)
-latents = torch.rand(CLIPS, FRAMES, 16, SIZE, SIZE) * 2 - 1
+grid = (height // 2, width // 2)
+rotary = get_3d_rotary_pos_embed(config["attention_head_dim"], ((0, 0), grid), grid, frames)
+latents = torch.rand(clips, frames, 16, height, width) * 2 - 1
 noise = torch.randn_like(latents)
-text = torch.rand(CLIPS, TEXT, 256) * 2 - 1
-times = torch.tensor([i * 331 % 1000 for i in range(CLIPS)])
+text = torch.rand(clips, size["textLength"], config["text_embed_dim"]) * 2 - 1
+times = torch.tensor([i * 331 % 1000 for i in range(clips)])
 mix = (times / 1000).sqrt().reshape(-1, 1, 1, 1, 1)
 keep = (1 - times / 1000).sqrt().reshape(-1, 1, 1, 1, 1)
 
