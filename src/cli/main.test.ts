@@ -47,7 +47,7 @@ test("the help of a command shows its usage and its options", () => {
           --inputs FILE                     safetensors file with the model's inputs
       -o, --output FILE                     safetensors file to write
           --prompt TEXT                     text-encoder: a prompt instead of input_ids
-          --negative TEXT                   text-encoder: with --prompt, a second text; writes both for --prompt-states
+          --negative TEXT                   text-encoder: with --prompt, what to stay away from; for --prompt-states
           --tiling                          encode and decode in overlapping tiles: less memory, slightly different pixels
           --tile-size WxH                   with --tiling, pixels of a tile (half of the size that the VAE was trained for)
           --tile-overlap WxH                with --tile-size, pixels that neighbours share (about a sixth)
