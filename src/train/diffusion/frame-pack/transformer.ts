@@ -22,7 +22,7 @@ export type PackedConditions = {
   /** Text encoder states, `[n, T, textDim]` */
   readonly text: Tensor;
   /** Conditioning latents behind the noisy ones on the channel axis */
-  readonly image?: readonly Tensor[];
+  readonly condition?: readonly Tensor[];
   /** Features of `ofs`, `[n, ofsDim]`, where the model has it */
   readonly ofs?: Tensor;
   /** Rows added to the tokens of each sample, `[1, T + N_i, D]`, where positions are fixed and added */
@@ -86,7 +86,7 @@ function embedSample(
   i: number,
   config: TransformerConfig,
 ) {
-  const latents = x.image ? concat([noisy, x.image[i]], 2) : noisy;
+  const latents = x.condition ? concat([noisy, x.condition[i]], 2) : noisy;
   const own = (rows: Tensor) => rows.slice(0, i, i + 1);
   const [text, timestep, ofs] = [own(x.text), own(x.timestep), x.ofs && own(x.ofs)];
   const positions = x.positions?.[i];
