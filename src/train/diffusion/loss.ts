@@ -89,14 +89,18 @@ export function velocityError(predicted: Tensor, x: Mixture): Tensor {
 export function predictVelocity(p: Scope, noisy: Tensor, x: Conditions, config: TransformerConfig): Tensor {
   const latents = withCondition(noisy, x.condition);
   const [, frames, , height, width] = latents.shape;
-  const { emb, ...embedded } = embed(p, { ...x, latents }, config, addedKind(x, config));
+  const { emb, ...embedded } = embed(p, { ...x, latents }, config, addedBy(x, config));
   let streams: Streams = embedded;
   for (let i = 0; i < config.layers; i++)
     streams = block(p.at("transformer_blocks", i), streams, emb, x.rotation ?? null, config);
   return head(p, streams.video, emb, config, { frames, height, width });
 }
 
-function addedKind({ positions }: Conditions, config: TransformerConfig): "rows" | "learned" | "none" {
+/** What is added to tokens: rows that are given, the model's own table, or nothing. */
+export function addedBy(
+  { positions }: Pick<Conditions, "positions">,
+  config: TransformerConfig,
+): "rows" | "learned" | "none" {
   if (positions !== undefined) return "rows";
   return config.learnedPositions ? "learned" : "none";
 }

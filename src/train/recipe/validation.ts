@@ -93,7 +93,7 @@ async function samplesOf(
 ): Promise<FixedSample[]> {
   const posterior = rngFor(seed, "posterior of a held-out clip", index);
   const [frames, ...frame] = batches.noise;
-  const conditions = await conditioner?.latents(0, [{ place: index, index, size }], frames);
+  const conditions = await conditioner?.latents(0, [{ place: index, index, size, frames }]);
   const clip = {
     latents: latentsFrom(await latents.moments(index), posterior, scalingFactor),
     text: await textOf(clips.caption(index)),

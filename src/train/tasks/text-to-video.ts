@@ -193,20 +193,29 @@ function conditionFeeds(
   config: TransformerConfig,
   noise: Shape,
 ): Record<string, HostTensor> {
-  const { ofsDim } = config;
-  const channels = conditionChannels(config);
-  if (channels > 0 !== (conditions !== undefined))
-    throw new ShapeError(
-      `a model of ${config.inChannels} input and ${config.outChannels} output channels takes ` +
-        `${conditions === undefined ? "conditioning latents with every sample, got none" : "no conditioning latents"}`,
-    );
-  const offsets = Array<number>(noise[0]).fill(OFS);
+  requireConditions(config, conditions !== undefined);
+  const shape = noise.with(2, conditionChannels(config));
   return {
-    ...(conditions === undefined
-      ? {}
-      : { condition: floats(noise.with(2, channels), joinFloats(conditions)) }),
-    ...(ofsDim === null ? {} : { ofs: floats([noise[0], ofsDim], timestepFeatures(offsets, ofsDim)) }),
+    ...(conditions === undefined ? {} : { condition: floats(shape, joinFloats(conditions)) }),
+    ...ofsFeeds(config, noise[0]),
   };
+}
+
+/** @throws ShapeError where a model is given conditioning latents that it does not take, or takes some and is given none */
+export function requireConditions(config: TransformerConfig, hasSome: boolean): void {
+  const channels = conditionChannels(config);
+  if (channels > 0 === hasSome) return;
+  throw new ShapeError(
+    `a model of ${config.inChannels} input and ${config.outChannels} output channels takes ` +
+      `${hasSome ? "no conditioning latents" : "conditioning latents with every sample, got none"}`,
+  );
+}
+
+/** Features of `ofs` for so many samples, where the model has it. */
+export function ofsFeeds({ ofsDim }: TransformerConfig, batch: number): Record<string, HostTensor> {
+  if (ofsDim === null) return {};
+  const features = timestepFeatures(Array<number>(batch).fill(OFS), ofsDim);
+  return { ofs: floats([batch, ofsDim], features) };
 }
 
 function positionFeeds({ added, rotary }: Positions, { width, headDim }: TransformerConfig) {
