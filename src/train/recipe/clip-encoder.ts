@@ -1,9 +1,10 @@
 /** @file The encoder of a run's VAE, for clips of one size or of any. */
+
+import type { Moments } from "../../diffusion/posterior.ts";
 import type { Shape } from "../../graph/shape.ts";
 import { input } from "../../graph/tensor.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import type { Engine } from "../../runtime/engine.ts";
-import type { Moments } from "../cache/moments.ts";
 import { encodeClips } from "../vae/codec.ts";
 import { frozenPart } from "./frozen-part.ts";
 import { memo } from "./memo.ts";

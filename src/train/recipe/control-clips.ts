@@ -1,7 +1,7 @@
 /** @file What control models see of clips while they train: a control video beside each, encoded once. */
 import { edgesOf } from "../../data/clips/edges.ts";
+import { latentsFrom } from "../../diffusion/posterior.ts";
 import { rgbToSigned, signedToRgb } from "../../media/frames.ts";
-import { latentsFrom } from "../cache/moments.ts";
 import { padFrames } from "../diffusion/temporal-padding.ts";
 import { sizeKey } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";

@@ -1,7 +1,8 @@
 /** @file A stage of the transformer's training: latents, captions, noise and timesteps of every step, and one learner. */
+
+import { latentsFrom } from "../../diffusion/posterior.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import type { T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
-import { latentsFrom } from "../cache/moments.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { DROPPED, keptText } from "../diffusion/text-dropout.ts";

@@ -1,8 +1,8 @@
 /** @file How a transformer fares on clips that training never shows: losses at fixed timesteps, with fixed noise. */
 // F latent frames, C channels, H and W latent height and width
 import { drawNormals } from "../../diffusion/noise.ts";
+import { latentsFrom } from "../../diffusion/posterior.ts";
 import { CancelledError } from "../../errors.ts";
-import { latentsFrom } from "../cache/moments.ts";
 import { rngFor } from "../diffusion/random.ts";
 import type { Learner, MicroBatch } from "../learner.ts";
 import { mean } from "../mean.ts";
