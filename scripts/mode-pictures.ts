@@ -75,7 +75,7 @@ async function clipsOf({ command, args }: PictureCall): Promise<Clip[]> {
     return [await clipIn(args[args.indexOf("-o") + 1], "its edges")];
   }
   const { values, positionals } = parseOptions([...args], generateTable, generate.positionals);
-  const job = await askedJob({ ...values, model }, positionals);
+  const job = await askedJob({ ...values, model }, positionals, quiet);
   await runJob(job, quiet);
   const labels = labelsOf(job);
   return Promise.all(outputsOf(job).map((file, index) => clipIn(file, labels[index])));

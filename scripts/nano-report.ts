@@ -15,7 +15,8 @@ import type { Scene } from "../src/data/shapes/scene.ts";
 import { kindsOf } from "../src/pipeline/mode.ts";
 import { loadPipeline } from "../src/pipeline/pipeline.ts";
 import type { Precision } from "../src/pipeline/precision.ts";
-import { type ClipRequest, generatedClip } from "./generated-clip.ts";
+import type { Seen } from "../src/pipeline/seen-to-video.ts";
+import { generatedClip } from "./generated-clip.ts";
 import { heldOutScenes, shapesOf } from "./recipe-scenes.ts";
 
 const traits = ["colour", "shape", "motion", "everything"] as const;
@@ -58,7 +59,7 @@ for (let index = from; index < from + Number(values.prompts); index++) {
   const scene = sceneAt(index);
   const prompt = captionOf(scene, { seed: 5, index, length: "short" });
   for (let seed = 0; seed < Number(values.seeds); seed++) {
-    const { rgb, size } = await generatedClip(pipeline, { ...request, prompt, seed, ...seenOf(scene) });
+    const { rgb, size } = await generatedClip(pipeline, { ...request, prompt, seed }, seenOf(scene));
     const reading = readClip(rgb, size);
     const verdict = judge(reading, scene);
     const ground = reading.background?.tone ?? "none";
@@ -87,7 +88,7 @@ console.log(
 );
 
 /** What the model sees beside the prompt. */
-function seenOf(scene: Scene): Pick<ClipRequest, "image" | "ends" | "control"> {
+function seenOf(scene: Scene): Seen | undefined {
   const { size, frames } = data;
   const rgb = renderScene(scene, { ...size, frames });
   const frame = 3 * size.width * size.height;
@@ -95,11 +96,11 @@ function seenOf(scene: Scene): Pick<ClipRequest, "image" | "ends" | "control"> {
     ...size,
     rgb: of.subarray(at * frame, (at + 1) * frame),
   });
-  if (kind === "image") return { image: picture(rgb, 0) };
-  if (kind === "inpaint") return { ends: { start: picture(rgb, 0), end: picture(rgb, frames - 1) } };
-  if (kind !== "control") return {};
+  if (kind === "image") return { kind, image: picture(rgb, 0) };
+  if (kind === "inpaint") return { kind, start: picture(rgb, 0), end: picture(rgb, frames - 1) };
+  if (kind !== "control") return undefined;
   const edges = edgesOf(rgb, size);
-  return { control: Array.from({ length: frames }, (_, at) => picture(edges, at)) };
+  return { kind, frames: Array.from({ length: frames }, (_, at) => picture(edges, at)) };
 }
 
 function empty(): Score {

@@ -6,6 +6,7 @@ import { looksLikeModelId } from "../hub/model-id.ts";
 import { formatOf } from "../media/formats.ts";
 import { STDOUT } from "../media/fragments.ts";
 import { exists, fileError } from "../weights/file.ts";
+import type { Context } from "./command.ts";
 import { enhancerOf } from "./enhance-options.ts";
 import { engineOptions, type GenerateValues, requestOf } from "./generate-table.ts";
 import { checkedMode } from "./generation-modes.ts";
@@ -16,10 +17,14 @@ import { requireStatesAlone } from "./prompt-states-option.ts";
 import type { Job } from "./run-folder.ts";
 
 /** The job of a call, with what a clip to be like adds to it; refused at once where no checkpoint could do it. @throws ConfigError */
-export async function askedJob(given: GenerateValues, positionals: readonly string[]): Promise<Job> {
+export async function askedJob(
+  given: GenerateValues,
+  positionals: readonly string[],
+  { terminal }: Pick<Context, "terminal">,
+): Promise<Job> {
   const { like } = given;
   const { values, prompts } = like
-    ? await likeFile(like, given, positionals)
+    ? await likeFile(like, given, positionals, terminal.say)
     : { values: given, prompts: positionals };
   const job = await jobOf(values, prompts);
   checkJob(job);

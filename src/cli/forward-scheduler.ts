@@ -3,6 +3,7 @@ import { addNoise, createRng, velocity } from "../diffusion/noise.ts";
 import { type Sampler, type SamplerState, type SamplingPlan, startRun } from "../diffusion/sampler.ts";
 import { type SamplerChoice, samplerFor } from "../diffusion/sampler-for.ts";
 import { noiseSchedule } from "../diffusion/schedule.ts";
+import { type Discretisation, discretisations } from "../diffusion/timesteps.ts";
 import { ConfigError } from "../errors.ts";
 import { sameShape, showShape, sizeOf } from "../graph/shape.ts";
 import { readScheduler } from "../pipeline/checkpoint.ts";
@@ -24,6 +25,11 @@ export const samplerOptions = {
     kind: "flag",
     about: "sampler: repeat the reference's defects where the steps do not divide 1000",
   },
+  discretisation: {
+    kind: "text",
+    choices: discretisations,
+    about: "sampler: whose noise levels the steps visit (diffusers)",
+  },
 } as const satisfies OptionTable;
 
 /** A part that needs no engine: the checkpoint's folder, its inputs, and options. */
@@ -44,8 +50,9 @@ export async function runSampler({
   values,
 }: SchedulerJob): Promise<Record<string, HostTensor>> {
   const { scheduler, steps = defaults.steps, seed = defaults.seed, parity } = values;
+  const discretisation = values.discretisation as Discretisation | undefined;
   const sampler = samplerFor(await readScheduler(folder), scheduler as SamplerChoice | undefined);
-  const plan = sampler.prepare(steps, { parity });
+  const plan = sampler.prepare(steps, { parity, discretisation });
   const timesteps = floats([steps], Float32Array.from(plan.timesteps));
   if (inputs.size === 0) return { timesteps };
   const sample = needFloats(inputs, "sample");

@@ -1,9 +1,10 @@
 /** @file The option --like: the settings of a clip that was made before, for everything that the call leaves open. */
 import { ConfigError } from "../errors.ts";
 import { readRecipe } from "../media/recipe.ts";
-import { exists } from "../weights/file.ts";
+import { loraOfRecipe, modelOfRecipe } from "../pipeline/model-name.ts";
 import { cacheText } from "./cache-option.ts";
 import { type GenerateValues, generateTable } from "./generate-table.ts";
+import { parseLoras } from "./lora-option.ts";
 import { argumentsOf, parseOptions } from "./options.ts";
 import { tilingTexts } from "./tiling-options.ts";
 
@@ -50,11 +51,15 @@ const pictures: { readonly [what: string]: keyof GenerateValues } = {
   "end image": "end-image",
 };
 
-/** The options and the prompt of a call, filled up with those of the clip in `file`; what is given wins. */
+/**
+ * The options and the prompt of a call, filled up with those of the clip in `file`; what is given wins.
+ * @param say is told what the clip had that the call has not, and can be without
+ */
 export async function likeFile(
   file: string,
   values: GenerateValues,
   prompts: readonly string[],
+  say: (line: string) => void,
 ): Promise<{ readonly values: GenerateValues; readonly prompts: readonly string[] }> {
   const recipe = (await readRecipe(file)) as Recipe | null;
   if (recipe?.software !== "cogvideox")
@@ -62,6 +67,8 @@ export async function likeFile(
       `${file} holds no recipe of this program; --like takes a clip that generate has written`,
     );
   requireSource(file, recipe, values);
+  for (const option of missingPictures(recipe, values))
+    say(`${file} was made with --${option} too, which is not inside; without it the prompt decides there`);
   if (recipe.latents === "given" && values.latents === undefined)
     throw new ConfigError(`${file} was made from given latents, which are not inside; give --latents`);
   const { "prompt-states": states } = values;
@@ -71,15 +78,25 @@ export async function likeFile(
     );
   const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const found = { ...optionsIn(file, recipe), ...(states === undefined ? {} : { negative: undefined }) };
-  if (await isNanoElsewhere(found.model)) delete found.model;
+  const { model, lora } = found;
+  if (model !== undefined) found.model = await modelOfRecipe(model);
+  if (lora !== undefined) found.lora = await Promise.all(lora.map(loraHere));
   const filled = { ...found, ...given } as GenerateValues;
   const own = prompts.length > 0 || values.prompts !== undefined || states !== undefined;
   return { values: filled, prompts: own ? prompts : [String(recipe.prompt ?? "")] };
 }
 
-/** Whether a model is nano, or a sibling, of a package that lay elsewhere: this one's own is then found without a name. */
-async function isNanoElsewhere(model: string | undefined): Promise<boolean> {
-  return model !== undefined && /[\\/]models[\\/]nano(-[a-z0-9]+)?$/.test(model) && !(await exists(model));
+/** A LoRA of a recipe and its scale, by what names it here. */
+async function loraHere(text: string): Promise<string> {
+  const [{ file, scale }] = parseLoras([text]);
+  return `${await loraOfRecipe(file)}:${scale}`;
+}
+
+/** Options of the pictures that a clip was made with and that are not given again, where others are. */
+function missingPictures(recipe: Recipe, values: GenerateValues): string[] {
+  return picturesOf(recipe)
+    .map((what) => pictures[what])
+    .filter((option) => option !== undefined && values[option] === undefined);
 }
 
 /** @throws ConfigError for a clip that was made from files, none of which is given */

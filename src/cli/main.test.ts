@@ -47,7 +47,7 @@ test("the help of a command shows its usage and its options", () => {
           --inputs FILE                     safetensors file with the model's inputs
       -o, --output FILE                     safetensors file to write
           --prompt TEXT                     text-encoder: a prompt instead of input_ids
-          --negative TEXT                   text-encoder: with --prompt, a second text; writes both for --prompt-states
+          --negative TEXT                   text-encoder: with --prompt, what to stay away from; for --prompt-states
           --tiling                          encode and decode in overlapping tiles: less memory, slightly different pixels
           --tile-size WxH                   with --tiling, pixels of a tile (half of the size that the VAE was trained for)
           --tile-overlap WxH                with --tile-size, pixels that neighbours share (about a sixth)
@@ -55,6 +55,7 @@ test("the help of a command shows its usage and its options", () => {
           --steps N                         sampler: steps of the whole run, 1 to 1000 (50)
           --seed N                          sampler: seed of what dpm draws (0)
           --parity                          sampler: repeat the reference's defects where the steps do not divide 1000
+          --discretisation diffusers|sat    sampler: whose noise levels the steps visit (diffusers)
           --precision fp32|fp16|int8|w8|w4  arithmetic of the transformer; int8, w8 and w4 quantise it once
           --device cpu|webgpu|cuda          where to compute (cpu)
           --threads N                       threads for one operator (all cores)

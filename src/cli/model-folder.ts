@@ -4,7 +4,7 @@ import { downloadModel, type Snapshot } from "../hub/download.ts";
 import type { DownloadEvent } from "../hub/download-events.ts";
 import { HubFailure } from "../hub/failure.ts";
 import { looksLikeModelId } from "../hub/model-id.ts";
-import { nanoFolder, nanoSiblings } from "../pipeline/nano.ts";
+import { nanoFolder, nanoSiblings, packagedFolder } from "../pipeline/nano.ts";
 import { exists } from "../weights/file.ts";
 import type { Context } from "./command.ts";
 import { byteSize, count } from "./numbers.ts";
@@ -28,8 +28,8 @@ type Asked = {
 
 /**
  * The checkpoint folder that --model means. A folder wins over a model of the same name; anything else of the form
- * `owner/name` is downloaded, with its progress on the terminal. Without --model it is nano, which comes along, or that
- * of its siblings which sees what is given beside the prompt.
+ * `owner/name` is downloaded, with its progress on the terminal, and `nano-i2v` and the like are what comes along. Without
+ * --model it is nano, or that of its siblings which sees what is given beside the prompt.
  * @throws ConfigError when neither a folder nor the hub has it; WeightsError; CancelledError
  */
 export async function modelFolder(
@@ -37,7 +37,8 @@ export async function modelFolder(
   { terminal, signal }: Pick<Context, "terminal" | "signal">,
 ): Promise<string> {
   if (model === undefined) return requireThere(nanoFor(given), given);
-  if (!looksLikeModelId(model) || (await exists(model))) return model;
+  if (await exists(model)) return model;
+  if (!looksLikeModelId(model)) return packagedFolder(model) ?? model;
   try {
     return (await downloadWithProgress(model, undefined, { terminal, signal })).folder;
   } catch (error) {

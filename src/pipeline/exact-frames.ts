@@ -1,11 +1,11 @@
 /** @file Frames in a safetensors file, as --save-frames writes them: a clip from outside without a codec's losses. */
 import { ConfigError } from "../errors.ts";
 import { showShape, sizeOf } from "../graph/shape.ts";
-import type { PixelSize } from "../media/frames.ts";
+import { interleavedToRgb, type PixelSize, type RgbImage } from "../media/frames.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { showNames } from "../weights/file.ts";
 import { readFloats } from "../weights/read.ts";
-import { readHeader } from "../weights/safetensors.ts";
+import { readHeader, type StoredTensor } from "../weights/safetensors.ts";
 
 /** Whether a source names such a file. */
 export function namesExactFrames(source: unknown): source is string {
@@ -22,6 +22,33 @@ export async function readExactFrames(
   { width, height }: PixelSize,
   counted: (available: number) => number,
 ): Promise<HostTensor> {
+  const stored = await storedFrames(file);
+  const [count, high, wide] = stored.shape;
+  if (wide !== width || high !== height)
+    throw new ConfigError(
+      `the frames in ${file} are ${wide}x${high}, and the clip is ${width}x${height}; frames of a safetensors file are ` +
+        `not fitted, so make the clip ${wide}x${high} (--width, --height) or give a video`,
+    );
+  const used = counted(count);
+  return signed(await shownValues(stored), [used, high, wide]);
+}
+
+/**
+ * The frames of such a file one at a time, rounded to 8 bits, for what reads pictures of any size.
+ * @throws ConfigError for a file without such frames; WeightsError for a bad file
+ */
+export async function* readRoundedFrames(file: string): AsyncGenerator<RgbImage> {
+  const stored = await storedFrames(file);
+  const [, height, width] = stored.shape;
+  const values = await shownValues(stored);
+  const frame = 3 * width * height;
+  for (let start = 0; start < values.length; start += frame) {
+    const rgb = interleavedToRgb(values.subarray(start, start + frame), { frames: 1, width, height });
+    yield { rgb, width, height };
+  }
+}
+
+async function storedFrames(file: string): Promise<StoredTensor> {
   const { tensors } = await readHeader(file);
   const stored = tensors.get("frames");
   if (stored === undefined)
@@ -29,19 +56,16 @@ export async function readExactFrames(
       `${file} holds no tensor named frames, but ${showNames(tensors.keys())}; --save-frames writes one`,
     );
   const { shape } = stored;
-  if (shape.length !== 4 || shape[0] < 1 || shape[3] !== 3)
+  if (shape.length !== 4 || shape.slice(0, 3).some((side) => side < 1) || shape[3] !== 3)
     throw new ConfigError(`frames in ${file} must be [T, H, W, 3], got ${showShape(shape)}`);
-  const [count, high, wide] = shape;
-  if (wide !== width || high !== height)
-    throw new ConfigError(
-      `the frames in ${file} are ${wide}x${high}, and the clip is ${width}x${height}; frames of a safetensors file are ` +
-        `not fitted, so make the clip ${wide}x${high} (--width, --height) or give a video`,
-    );
-  const used = counted(count);
+  return stored;
+}
+
+async function shownValues(stored: StoredTensor): Promise<Float32Array> {
   const values = await readFloats(stored);
   const odd = values.find((value) => !(value >= 0 && value <= 1));
-  if (odd !== undefined) throw new ConfigError(`frames in ${file} must lie in 0 to 1, got ${odd}`);
-  return signed(values, [used, high, wide]);
+  if (odd !== undefined) throw new ConfigError(`frames in ${stored.file} must lie in 0 to 1, got ${odd}`);
+  return values;
 }
 
 function signed(values: Float32Array, [count, height, width]: readonly number[]): HostTensor {

@@ -6,6 +6,7 @@ import type { WeightSet } from "../weights/checkpoint.ts";
 import { checkAdapter, type LoraAdapter, readLora } from "../weights/lora/adapter.ts";
 import { shapesInFloat } from "../weights/quantize/format.ts";
 import type { StoredTensor } from "../weights/safetensors.ts";
+import { recipeLora } from "./model-name.ts";
 
 /** A LoRA to be used, and how strongly. */
 export type LoraRequest = {
@@ -60,7 +61,7 @@ export function adaptersOf(weights: WeightSet, scale = 1): TransformerAdapter[] 
 /** What a recipe says of the LoRAs on some weights: files and scales. */
 export function lorasOf(weights: WeightSet, scale = 1): { readonly file: string; readonly scale: number }[] {
   const { loras = [] } = weights as Partial<AdaptedWeights>;
-  return loras.map((lora) => ({ file: lora.file, scale: (lora.scale ?? 1) * scale }));
+  return loras.map((lora) => ({ file: recipeLora(lora.file), scale: (lora.scale ?? 1) * scale }));
 }
 
 function asAdapter({ layers }: LoraAdapter, scale: number, name: string): TransformerAdapter {

@@ -1,4 +1,5 @@
 /** @file The checkpoints that come with the package. */
+import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
@@ -13,3 +14,19 @@ export const nanoSiblings = {
   control: fileURLToPath(new URL("../../models/nano-control", import.meta.url)),
   inpaint: fileURLToPath(new URL("../../models/nano-inpaint", import.meta.url)),
 } as const;
+
+const models = dirname(nanoFolder);
+
+/** What comes along (nano, its siblings and its LoRA) is called so, wherever the package lies. */
+const packaged = /^nano(-[a-z0-9]+)?$/;
+
+/** The name of a folder that comes along, such as "nano-i2v"; null for any other folder. */
+export function packagedName(folder: string): string | null {
+  const name = relative(models, resolve(folder));
+  return packaged.test(name) ? name : null;
+}
+
+/** The folder that comes along under a name, whether or not it is there; null for what can be no such name. */
+export function packagedFolder(name: string): string | null {
+  return packaged.test(name) ? join(models, name) : null;
+}

@@ -5,6 +5,7 @@ import type { PipelineEvent } from "./events.ts";
 import { defaults, type GenerateOptions, hasOwnStates } from "./generate-options.ts";
 import { guidanceRecipe } from "./guidance-options.ts";
 import { lorasOf } from "./lora.ts";
+import { recipeModel } from "./model-name.ts";
 import { storedPrecision } from "./precision.ts";
 import { version } from "./version.ts";
 
@@ -38,7 +39,7 @@ function recipeOf(checkpoint: Checkpoint, options: GenerateOptions): Recipe {
     version: version(),
     aiGenerated: true,
     mode: "text-to-video",
-    model: checkpoint.folder,
+    model: recipeModel(checkpoint.folder),
     prompt: options.prompt,
     negativePrompt: options.negativePrompt ?? defaults.negativePrompt,
     ...(hasOwnStates(options) ? { promptStates: "given" } : {}),

@@ -40,6 +40,26 @@ test("states give the bytes of their prompt, with several seeds, and the recipe 
   expect(readFileSync(join(cwd, "again.gif")).equals(readFileSync(join(cwd, "clip-1.gif")))).toBe(true);
 });
 
+test("without guidance the prompt's own states do, as forward writes them without --negative", async () => {
+  const cwd = temporaryFolder();
+  const encode = ["forward", "text-encoder", ...model, "--prompt", "A red circle."];
+  expect(await cogvideox([...encode, "-o", "states.safetensors"], { cwd })).toMatchObject({ status: 0 });
+  const how = [...model, "--guidance", "1", "--steps", "1", "--seed", "3", "-o", "clip.gif"];
+  for (const [from, name] of [
+    [states, "states-made"],
+    [["A red circle."], "words"],
+  ] as const) {
+    const call = ["generate", ...from, ...how, "--save-latents", `${name}.safetensors`];
+    expect(await cogvideox(call, { cwd })).toMatchObject({ status: 0 });
+  }
+  const [ours, theirs] = ["states-made", "words"].map((name) =>
+    readFileSync(join(cwd, `${name}.safetensors`)),
+  );
+  expect(ours.equals(theirs)).toBe(true);
+  const guided = await cogvideox(["generate", ...states, ...model, "-o", "guided.gif"], { cwd });
+  expect(guided.stderr).toMatch(/holds no tensor named negative_prompt_embeds, but prompt_embeds/);
+});
+
 test("a saved run goes on from its states, and from no others", async () => {
   const cwd = temporaryFolder();
   const write = (key: number) =>

@@ -165,7 +165,7 @@ function transformerFeeds(
     signal: rate(Math.sqrt),
     sigma: rate((alphaBar) => Math.sqrt(1 - alphaBar)),
     timestep: features(times, config.width),
-    ...(config.inChannels > config.outChannels ? { image: filled(latents, 1003) } : {}),
+    ...(config.inChannels > config.outChannels ? { condition: filled(latents, 1003) } : {}),
     ...(config.ofsDim ? { ofs: features([2, 2], config.ofsDim) } : {}),
     ...(added.kind === "rows" ? { positions: rows(added.rows, config.width) } : {}),
     ...(rotary

@@ -1,10 +1,16 @@
 /** @file `cogvideox data`: clips that are made can be read, and wrong calls are refused in words. */
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cogvideox } from "../../../test/helpers/command-line.ts";
 import { probeVideo, readVideo } from "../../media/read.ts";
+import { type TensorData, writeSafetensors } from "../../weights/write.ts";
+
+function zeros(shape: readonly number[]): TensorData {
+  return { dtype: "F32", shape, data: new Float32Array(shape.reduce((size, side) => size * side, 1)) };
+}
 
 describe("data", () => {
   let parent: string;
@@ -49,6 +55,44 @@ describe("data", () => {
     const share = (wanted: (value: number) => boolean) => rgb.filter(wanted).length / rgb.length;
     expect(share((value) => value > 100)).toBeGreaterThan(0.01);
     expect(share((value) => value < 20)).toBeGreaterThan(0.7);
+  });
+
+  test("frames of a safetensors file are read, and have the edges, that the same frames of a video have", async () => {
+    const clip = join(folder, "videos", "000000.mp4");
+    const frames: number[] = [];
+    for await (const { rgb } of readVideo(clip)) for (const byte of rgb) frames.push(byte / 255);
+    const exact = join(parent, "exact.safetensors");
+    const tensor = { dtype: "F32", shape: [9, 64, 64, 3], data: Float32Array.from(frames) } as const;
+    await writeSafetensors(exact, { frames: tensor });
+    const [ofVideo, ofFrames] = [
+      await cogvideox(["data", "read", clip]),
+      await cogvideox(["data", "read", exact]),
+    ];
+    expect(ofFrames).toMatchObject({ status: 0, stdout: ofVideo.stdout });
+    const drawn = [clip, exact].map((from, i) => [from, join(parent, `drawn-${i}.mp4`)]);
+    for (const [from, to] of drawn)
+      expect(await cogvideox(["data", "edges", from, "-o", to])).toMatchObject({ status: 0 });
+    const [one, other] = drawn.map(([, to]) => readFileSync(to));
+    expect(other.equals(one)).toBe(true);
+  });
+
+  test.each<[string, TensorData, RegExp]>([
+    ["latents", zeros([1, 8, 8, 3]), /holds no tensor named frames, but latents/],
+    ["frames", zeros([8, 8, 3]), /must be \[T, H, W, 3\], got \[8, 8, 3\]/],
+    ["frames", zeros([1, 0, 8, 3]), /must be \[T, H, W, 3\], got \[1, 0, 8, 3\]/],
+    ["frames", { ...zeros([1, 1, 1, 3]), data: Float32Array.of(0, 2, 0) }, /must lie in 0 to 1, got 2/],
+  ])("a safetensors file with %s that are no pictures is refused", async (name, tensor, says) => {
+    const file = join(parent, "odd.safetensors");
+    await writeSafetensors(file, { [name]: tensor });
+    for (const call of [
+      ["read", file],
+      ["edges", file, "-o", join(parent, "odd.mp4")],
+    ]) {
+      const { status, stderr } = await cogvideox(["data", ...call]);
+      expect(stderr).toMatch(says);
+      expect(status).not.toBe(0);
+    }
+    expect(readdirSync(parent)).not.toContain("odd.mp4");
   });
 
   test.each([

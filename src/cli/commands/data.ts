@@ -4,8 +4,10 @@ import { type ShapesSettings, writeShapes } from "../../data/shapes/dataset.ts";
 import { type Reading, readClip } from "../../data/shapes/reader/read.ts";
 import type { Split } from "../../data/shapes/scene.ts";
 import { ConfigError } from "../../errors.ts";
+import type { RgbImage } from "../../media/frames.ts";
 import { probeVideo, readVideo } from "../../media/read.ts";
 import { createVideoWriter, type VideoWriter } from "../../media/write.ts";
+import { namesExactFrames, readRoundedFrames } from "../../pipeline/exact-frames.ts";
 import type { Command, Context } from "../command.ts";
 import { type OptionTable, type OptionValues, parseOptions } from "../options.ts";
 import { duration, type Terminal } from "../terminal.ts";
@@ -96,7 +98,7 @@ function clipProgress(clips: number, terminal: Terminal): (done: number, kept: b
   };
 }
 
-/** White edges on black, frame by frame; sizes and rate are the video's own, eight a second for a folder of frames. */
+/** White edges on black, frame by frame; sizes and rate are the video's own, eight a second for frames alone. */
 async function drawEdges(
   { output, fps, ...others }: Values,
   files: readonly string[],
@@ -108,11 +110,11 @@ async function drawEdges(
   if (files.length !== 1) throw new ConfigError(`edges takes one FILE, got ${files.length}`);
   if (output === undefined) throw new ConfigError("--output is missing: the video of edges");
   const [file] = files;
-  const rate = fps ?? (await probeVideo(file)).fps;
+  const rate = fps ?? (await ownRate(file));
   let writer: VideoWriter | null = null;
   let frames = 0;
   try {
-    for await (const { rgb, width, height } of readVideo(file)) {
+    for await (const { rgb, width, height } of framesOf(file)) {
       signal.throwIfAborted();
       writer ??= await createVideoWriter(output, { width, height, fps: rate });
       await writer.write(edgesOf(rgb, { width, height }));
@@ -126,12 +128,26 @@ async function drawEdges(
   terminal.emit({ event: "done", file: output, frames });
 }
 
+/** The rate of frames that do not say how fast they play. */
+const FRAMES_ALONE_FPS = 8;
+
+async function ownRate(file: string): Promise<number> {
+  return namesExactFrames(file) ? FRAMES_ALONE_FPS : (await probeVideo(file)).fps;
+}
+
+/** The frames of a video, of a folder of pictures, or of a safetensors file. */
+function framesOf(file: string): AsyncIterable<RgbImage> {
+  return namesExactFrames(file) ? readRoundedFrames(file) : readVideo(file);
+}
+
 async function readFiles(values: Values, files: readonly string[], context: Context): Promise<void> {
   const given = Object.entries(values).find(([, value]) => value !== undefined);
   if (given !== undefined)
     throw new ConfigError(`--${given[0]} belongs to make-shapes; read takes only files`);
   if (files.length === 0)
-    throw new ConfigError("FILE is missing: a video, an animation or a folder of frames");
+    throw new ConfigError(
+      "FILE is missing: a video, an animation, a folder of frames, or frames in .safetensors",
+    );
   for (const file of files) {
     context.signal.throwIfAborted();
     const reading = await readFile(file);
@@ -143,7 +159,7 @@ async function readFiles(values: Values, files: readonly string[], context: Cont
 async function readFile(file: string): Promise<Reading> {
   const frames: Uint8Array[] = [];
   let size = { width: 0, height: 0 };
-  for await (const { rgb, width, height } of readVideo(file)) {
+  for await (const { rgb, width, height } of framesOf(file)) {
     frames.push(rgb);
     size = { width, height };
   }

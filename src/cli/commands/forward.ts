@@ -35,7 +35,7 @@ const options = {
   prompt: { kind: "text", about: "text-encoder: a prompt instead of input_ids" },
   negative: {
     kind: "text",
-    about: "text-encoder: with --prompt, a second text; writes both for --prompt-states",
+    about: "text-encoder: with --prompt, what to stay away from; for --prompt-states",
   },
   ...tilingOptions,
   ...samplerOptions,
@@ -177,11 +177,13 @@ async function runTextEncoder(job: Job): Promise<Record<string, HostTensor>> {
   const { config, weights } = await openComponent(folder, "text_encoder", parseT5Config);
   // In the order of a run, so that the states are the same to the last bit.
   const texts = [values.negative, values.prompt].filter((text) => text !== undefined);
-  const ids = texts.length === 0 ? need(inputs, "input_ids", 2) : await idsOf(folder, texts);
+  const isTokenized = texts.length === 0;
+  const ids = isTokenized ? need(inputs, "input_ids", 2) : await idsOf(folder, texts);
   const [batch, length] = ids.shape;
   const encoder = new TextEncoder(engine, config, weights, { batch, length }, { once: true });
   const states = await encoder.encode(ids, { signal: context.signal });
-  if (texts.length < 2) return { last_hidden_state: states };
+  if (isTokenized) return { last_hidden_state: states };
+  if (values.negative === undefined) return { [PROMPT]: states };
   const [negative, positive] = samplesOf(states);
   return { [PROMPT]: positive, [NEGATIVE]: negative };
 }

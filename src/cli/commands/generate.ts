@@ -11,7 +11,7 @@ export const generate = command({
   options: generateTable,
   run: async (given, positionals, context) => {
     // What can be refused at once is, before gigabytes are downloaded.
-    const job = await askedJob(given, positionals);
+    const job = await askedJob(given, positionals, context);
     await requireMakeable(job);
     await runJob(job, context);
   },

@@ -16,7 +16,7 @@ export const plan = command({
   positionals: ["[PROMPT...]"],
   options: generateTable,
   run: async (given, positionals, context) => {
-    const job = await askedJob(given, positionals);
+    const job = await askedJob(given, positionals, context);
     const { values } = job;
     requirePlanned(values);
     const { model } = values;

@@ -5,15 +5,10 @@ import { ConfigError } from "../../errors.ts";
 import { contactStrip } from "../../media/contact-strip.ts";
 import { signedToRgb } from "../../media/frames.ts";
 import { createVideoWriter } from "../../media/write.ts";
-import { controlToVideo } from "../../pipeline/control-to-video.ts";
-import type { PipelineEvent } from "../../pipeline/events.ts";
-import { imageToVideo } from "../../pipeline/image-to-video.ts";
-import { inpaintVideo } from "../../pipeline/inpaint-video.ts";
-import { loadPipeline, type Pipeline } from "../../pipeline/pipeline.ts";
+import { loadPipeline } from "../../pipeline/pipeline.ts";
 import { saveVideo } from "../../pipeline/save-video.ts";
-import { type TextToVideoOptions, textToVideo } from "../../pipeline/text-to-video.ts";
+import { seenToVideo } from "../../pipeline/seen-to-video.ts";
 import { type RecipeEvent, runRecipe, type Showing } from "../../train/recipe/run-recipe.ts";
-import type { Sample } from "../../train/recipe/samples.ts";
 import { stepLine } from "../../train/run/progress.ts";
 import { fileError } from "../../weights/file.ts";
 import type { Command, Context } from "../command.ts";
@@ -170,7 +165,7 @@ function showing({ signal }: Context): Showing {
         for (const [i, { prompt, seen }] of samples.entries()) {
           const file = `${base}-${i + 1}.webp`;
           const options = { prompt, steps, guidance, unconditional, seed, ...size, frames, signal };
-          await saveVideo(sampleClip(pipeline, options, seen), file);
+          await saveVideo(seenToVideo(pipeline, options, seen), file);
           files.push(file);
         }
       } finally {
@@ -180,22 +175,4 @@ function showing({ signal }: Context): Showing {
     },
     strip: contactStrip,
   };
-}
-
-/** A clip from its prompt and what else the model sees. */
-function sampleClip(
-  pipeline: Pipeline,
-  options: TextToVideoOptions,
-  seen: Sample["seen"],
-): AsyncGenerator<PipelineEvent> {
-  switch (seen?.kind) {
-    case undefined:
-      return textToVideo(pipeline, options);
-    case "image":
-      return imageToVideo(pipeline, { ...options, image: seen.image });
-    case "inpaint":
-      return inpaintVideo(pipeline, { ...options, startImage: seen.start, endImage: seen.end });
-    case "control":
-      return controlToVideo(pipeline, { ...options, control: seen.frames });
-  }
 }

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { readTimestamps } from "../../media/read.ts";
 import { createVideoWriter } from "../../media/write.ts";
-import { inspectClip, planClip, planFacts, readClip } from "./clip.ts";
+import { inspectClip, planClip, readClip } from "./clip.ts";
 import { cropFrame, planCrop } from "./crop.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "clips-"));
@@ -116,14 +116,6 @@ describe("a clip", () => {
     expect(await inspectClip(source, 8)).toEqual({ frames: 1, width: 32, height: 24 });
     const clip = await readClip(source, await planClip(source, request));
     expect([clip.frames, clip.rgb.length]).toEqual([1, 32 * 24 * 3]);
-  });
-
-  test("of files of one name in two folders has two plans", async () => {
-    const one = await video("one/x.mkv", 8, 9);
-    const two = await video("two/x.mkv", 16, 17);
-    const [a, b] = [await planClip(one, request), await planClip(two, request)];
-    expect(planFacts(a)).not.toEqual(planFacts(b));
-    expect(planFacts(a)).toEqual(JSON.parse(JSON.stringify(planFacts(a))));
   });
 
   test("that is damaged or no video gives a sentence", async () => {

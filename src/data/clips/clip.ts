@@ -59,18 +59,6 @@ export async function planClip(
   return planFor(await probeVideo(file), timestamps, request, draw);
 }
 
-/** What the pixels of a clip depend on besides its video, as plain JSON: for the keys of caches. */
-export function planFacts({ sampling, crop }: ClipPlan) {
-  const { width, height, resized, left, top } = crop;
-  return {
-    frames: [...sampling.indices],
-    valid: sampling.valid.reduce((sum, flag) => sum + flag, 0),
-    resized: [resized.width, resized.height],
-    cut: [left, top, width, height],
-    filter: "lanczos",
-  };
-}
-
 /**
  * Decodes a planned clip up to its last frame. Where the video shows other frames than its packets promise, as one does
  * that was cut between key frames, the clip is planned anew from what it shows.

@@ -12,12 +12,10 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { createRng } from "../../diffusion/noise.ts";
-import { CancelledError, ConfigError, SessionError, ShapeError } from "../../errors.ts";
+import type { Moments } from "../../diffusion/posterior.ts";
+import { ConfigError, SessionError } from "../../errors.ts";
 import { type Content, openCache } from "./cache.ts";
 import type { Facts } from "./key.ts";
-import { latentsFrom, type Moments, momentsFrom } from "./moments.ts";
-import { type PrecomputeJob, precompute, withoutEncoder } from "./precompute.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cache-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -46,6 +44,11 @@ function entriesOf(cacheFolder: string): string[] {
   return (readdirSync(cacheFolder, { recursive: true }) as string[])
     .filter((name) => name.endsWith(".safetensors"))
     .map((name) => join(cacheFolder, name));
+}
+
+/** For entries that have to be there. */
+async function missing(): Promise<never> {
+  throw new SessionError("the entry is not there");
 }
 
 /** Counts how often it encodes. */
@@ -79,7 +82,7 @@ describe("a cache", () => {
     const half = await openCache(newFolder());
     const states = { shape: [1, 2], data: Float32Array.of(1e6, 0.1) };
     await half.textOf(wanted({ text: "a" }), async () => states);
-    expect(await half.textOf(wanted({ text: "a" }), withoutEncoder("a"))).toEqual(states);
+    expect(await half.textOf(wanted({ text: "a" }), missing)).toEqual(states);
   });
 
   test("encodes once for callers at the same time", async () => {
@@ -95,9 +98,7 @@ describe("a cache", () => {
     const cache = await openCache(at);
     const broken = { ...moments, mean: Float32Array.of(Number.NaN, 0, 0, 0) };
     await expect(cache.momentsOf(wanted({ text: "a" }), counting(broken))).rejects.toThrow(SessionError);
-    await expect(cache.momentsOf(wanted({ text: "a" }), withoutEncoder("clip a"))).rejects.toThrow(
-      /no whole entry for clip a/,
-    );
+    await expect(cache.momentsOf(wanted({ text: "a" }), missing)).rejects.toThrow(/is not there/);
     expect(entriesOf(at)).toEqual([]);
     expect((await cache.momentsOf(wanted({ text: "a" }), counting())).shape).toEqual([1, 2, 1, 2]);
   });
@@ -252,82 +253,9 @@ describe("pruning", () => {
     utimesSync(leftover, 0, 0);
     const cache = await openCache(at);
     await expect(cache.prune()).rejects.toThrow(/pruning would empty it/);
-    await cache.momentsOf(wanted({ text: "kept" }), withoutEncoder("kept"));
+    await cache.momentsOf(wanted({ text: "kept" }), missing);
     expect(await cache.prune()).toMatchObject({ removed: 2, kept: 1 });
     expect(entriesOf(at)).toHaveLength(1);
-    await cache.momentsOf(wanted({ text: "kept" }), withoutEncoder("kept"));
-  });
-});
-
-describe("precompute", () => {
-  const jobs = (encode: () => Promise<Moments>): PrecomputeJob[] => [
-    ...["a", "b", "c"].map((text) => ({ kind: "moments", name: text, ...wanted({ text }), encode }) as const),
-    {
-      kind: "text",
-      name: "caption",
-      ...wanted({ text: "caption" }),
-      encode: async () => ({ shape: [1, 1], data: Float32Array.of(1) }),
-    },
-  ];
-
-  test("goes on where it was stopped", async () => {
-    const at = newFolder();
-    const encode = counting();
-    const controller = new AbortController();
-    const stopped = async () => {
-      for await (const { done } of precompute(await openCache(at), jobs(encode), controller))
-        if (done === 2) controller.abort();
-    };
-    await expect(stopped()).rejects.toThrow(CancelledError);
-    const outcomes: string[] = [];
-    for await (const { name, outcome, total } of precompute(await openCache(at), jobs(encode)))
-      outcomes.push(`${name} ${outcome} ${total}`);
-    expect(outcomes).toEqual(["a kept 4", "b kept 4", "c computed 4", "caption computed 4"]);
-    expect(encode.calls).toBe(3);
-  });
-
-  test("skips what fails only when told so", async () => {
-    const cache = await openCache(newFolder());
-    const failing = jobs(async () => {
-      throw new ConfigError("the clip is cut short");
-    });
-    await expect(precompute(cache, failing).next()).rejects.toThrow("cut short");
-    const found: (string | null)[] = [];
-    for await (const { problem } of precompute(cache, failing, { skipFailures: true })) found.push(problem);
-    expect(found).toEqual([...Array(3).fill("the clip is cut short"), null]);
-  });
-});
-
-describe("moments", () => {
-  // Two parts of 2 and 1 frames, 2 channels: means 0 to 5, log-variances 10 to 15.
-  const parts = [
-    { shape: [2, 4, 1, 1], data: Float32Array.of(0, 1, 10, 11, 2, 3, 12, 13) },
-    { shape: [1, 4, 1, 1], data: Float32Array.of(4, 5, 14, 15) },
-  ];
-
-  test("are taken apart from what the encoder gives", () => {
-    expect(momentsFrom(parts)).toEqual({
-      shape: [3, 2, 1, 1],
-      mean: Float32Array.of(0, 1, 2, 3, 4, 5),
-      logVariance: Float32Array.of(10, 11, 12, 13, 14, 15),
-    });
-    expect(() => momentsFrom([])).toThrow(ShapeError);
-    expect(() => momentsFrom([{ shape: [1, 3, 1, 1], data: new Float32Array(3) }])).toThrow(
-      /one size, got \[1,3,1,1\]/,
-    );
-  });
-
-  test("give the mean without a generator, samples of the right spread with one, afresh for every seed", () => {
-    const size = 4_000;
-    const logVariance = new Float32Array(size).fill(2 * Math.log(3));
-    const wide = { shape: [2, 2, 20, 50], mean: new Float32Array(size).fill(1), logVariance };
-    expect(latentsFrom(wide, null, 0.5)[7]).toBe(0.5);
-    const samples = latentsFrom(wide, createRng(1));
-    const mean = samples.reduce((sum, x) => sum + x, 0) / size;
-    const variance = samples.reduce((sum, x) => sum + (x - mean) ** 2, 0) / size;
-    expect(Math.abs(mean - 1)).toBeLessThan(0.15);
-    expect(Math.abs(Math.sqrt(variance) - 3)).toBeLessThan(0.15);
-    expect(latentsFrom(wide, createRng(1))).toEqual(samples);
-    expect(latentsFrom(wide, createRng(2))).not.toEqual(samples);
+    await cache.momentsOf(wanted({ text: "kept" }), missing);
   });
 });

@@ -1,12 +1,12 @@
 /** @file What frozen encoders make of clips and captions, kept on disk under a digest of all that it depends on. */
 import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import type { Moments } from "../../diffusion/posterior.ts";
 import { ConfigError } from "../../errors.ts";
 import { isTemporary, writeWhole } from "../run/whole-file.ts";
 import { type Entry, type Floats, type Precision, readEntry, writeEntry } from "./entry.ts";
 import { FileDigests } from "./file-digest.ts";
 import { type Digest, digestOfFacts, type Facts } from "./key.ts";
-import type { Moments } from "./moments.ts";
 
 /** What is encoded: a file (or a folder of frames) by its content, a text, or anything with a digest of its own. */
 export type Content = { readonly file: string } | { readonly text: string } | { readonly digest: Digest };
@@ -119,14 +119,14 @@ export class Cache {
 
   /**
    * Removes every entry that was not asked for since the cache was opened, and what killed writers left. Ask for
-   * everything that is still wanted before, as `precompute` does.
+   * everything that is still wanted before.
    * @throws ConfigError when nothing was asked for, since that would remove everything
    */
   async prune(): Promise<Pruned> {
     if (this.used.size === 0)
       throw new ConfigError(
         `nothing was asked of the cache in "${this.folder}" yet, so pruning would empty it; ` +
-          "precompute what is wanted first, or remove the folder",
+          "ask for what is wanted first, or remove the folder",
       );
     const keep = new Set([...this.used, ...this.digests.used]);
     let [removed, removedBytes, kept] = [0, 0, 0];

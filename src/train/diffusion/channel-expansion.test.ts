@@ -39,14 +39,14 @@ test.each([
     noisy: hashed([1, 2, 4, 4, 4], 1),
     timestep: hashed([1, 16], 2),
     text: hashed([1, 3, 6], 3),
-    image: hashed([1, 2, 4, 4, 4], 4),
+    condition: hashed([1, 2, 4, 4, 4], 4),
   };
   const run = async (channels: number, weights?: Record<string, HostTensor>) => {
     const x = Object.fromEntries(Object.entries(feeds).map(([key, { shape }]) => [key, input(key, shape)]));
     const p = new Scope();
     const config = parseTransformerConfig({ ...json, in_channels: channels }, "config.json");
-    const { noisy, timestep, text, image } = x;
-    const y = predictVelocity(p, noisy, { timestep, text, ...(channels > 4 ? { image } : {}) }, config);
+    const { noisy, timestep, text, condition } = x;
+    const y = predictVelocity(p, noisy, { timestep, text, ...(channels > 4 ? { condition } : {}) }, config);
     const values = weights ?? weightsOf(p);
     const found = await runModel(engine, toOnnx({ y }), { ...feeds, ...values });
     return { y: found.y, values, shape: p.declared.get(KEY)!.shape };

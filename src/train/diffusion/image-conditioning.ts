@@ -1,4 +1,5 @@
 /** @file Image to video: how noisy first frames are, how their latents are scaled, and which samples do without. */
+import { drawNormals } from "../../diffusion/noise.ts";
 import { drawUniform, rngFor } from "./random.ts";
 import { type DropoutDraw, kept } from "./text-dropout.ts";
 
@@ -25,6 +26,18 @@ export function imageNoiseSigmas(
     const normal = Math.sqrt(-2 * Math.log(1 - drawUniform(rng))) * Math.cos(2 * Math.PI * drawUniform(rng));
     return Math.exp(LOG_SIGMA.mean + LOG_SIGMA.deviation * normal);
   });
+}
+
+/** Pixels with the noise of a sample, drawn for a purpose. @param place of the sample in its step */
+export function withImageNoise(
+  pixels: Float32Array,
+  purpose: string,
+  { seed, step }: { readonly seed: number; readonly step: number },
+  place: number,
+): Float32Array {
+  const [sigma] = imageNoiseSigmas({ seed, step }, place, 1);
+  const noise = drawNormals(rngFor(seed, purpose, step, place), pixels.length);
+  return pixels.map((value, i) => value + sigma * noise[i]);
 }
 
 /** 1 where the image of a sample stays and 0 where it is dropped, sample by sample; see `keptText`. */

@@ -72,11 +72,11 @@ test("takes an image of as many frames as the longer clip has, so that it is not
   const { odd: short, even, first, ...x } = inputsOf(feeds) as Record<keyof typeof feeds, Tensor>;
   const p = new Scope();
   const imageOf = (frames: number) => pad(first, [0, 0, 0, 0, 0], [0, frames - 1, 0, 0, 0]);
-  const { loss } = diffusionLoss(p, { ...x, latents: short, image: imageOf(4) }, config);
-  const expected = diffusionLoss(p, { ...x, latents: even, image: imageOf(4) }, config).loss;
+  const { loss } = diffusionLoss(p, { ...x, latents: short, condition: imageOf(4) }, config);
+  const expected = diffusionLoss(p, { ...x, latents: even, condition: imageOf(4) }, config).loss;
   const found = await runModel(engine, toOnnx({ loss, expected }), { ...feeds, ...weightFeeds(p) });
   expect(found.loss[0]).toBeCloseTo(found.expected[0], 5);
-  expect(() => diffusionLoss(p, { ...x, latents: short, image: imageOf(3) }, config)).toThrow(ShapeError);
+  expect(() => diffusionLoss(p, { ...x, latents: short, condition: imageOf(3) }, config)).toThrow(ShapeError);
 });
 
 test("mixes and aims as the host's forward process does", async () => {
@@ -170,12 +170,12 @@ function lossGraph(
   const size = { frames, height: 6, width: 8 };
   const { added, rotary } = positionsFor(config, size, 5);
   const data = conditionFeeds(config.width, config.freqShift, config.ofsDim);
-  const image = hashInput([2, frames, config.inChannels, 6, 8], 1000);
+  const joined = hashInput([2, frames, config.inChannels, 6, 8], 1000);
   const tokens = 5 + ((frames / (config.patchT ?? 1)) * 48) / 4;
   const feeds: Record<string, HostTensor> = {
     ...data,
     ...mixtureFeeds([2, frames, 4, 6, 8], signal, sigma),
-    ...(config.inChannels === 8 ? channelsOf(image, frames) : {}),
+    ...(config.inChannels === 8 ? channelsOf(joined, frames) : {}),
     ...(added.kind === "rows" ? { positions: f32([1, tokens, config.width], [...added.rows]) } : {}),
     ...(rotary
       ? {
@@ -189,7 +189,7 @@ function lossGraph(
   const { latents, noise, timestep, ofs, positions } = all;
   const rates = { signal: all.signal, sigma: all.sigma };
   const rotation = rotary ? { cos: all.cos, sin: all.sin } : undefined;
-  const x = { latents, noise, ...rates, timestep, ofs, positions, image: all.image, rotation };
+  const x = { latents, noise, ...rates, timestep, ofs, positions, condition: all.condition, rotation };
   const conditions = { ...x, text: textOf(p, all) };
   const { loss, perSample } = diffusionLoss(p, conditions, config);
   const predicted = predictVelocity(p, noisyLatents(conditions), conditions, config);
@@ -221,7 +221,7 @@ function channelsOf(joined: Float32Array, frames: number): Record<string, HostTe
         (_, i) => joined[Math.floor(i / 192) * 384 + from + (i % 192)],
       ),
     );
-  return { latents: cut(0), image: cut(192) };
+  return { latents: cut(0), condition: cut(192) };
 }
 
 function conditionFeeds(width: number, shift: number, ofsDim: number | null): Record<string, HostTensor> {

@@ -15,7 +15,7 @@ export type Conditions = {
   /** Text encoder states, `[B, T, textDim]` */
   readonly text: Tensor;
   /** Conditioning latents behind the noisy ones on the channel axis, of as many frames as these, `[B, F, inChannels - C, H, W]` */
-  readonly image?: Tensor;
+  readonly condition?: Tensor;
   /** Features of `ofs`, `[B, ofsDim]`, where the model has it */
   readonly ofs?: Tensor;
   /** Rows added to the joint sequence, `[1, T + N, D]`, where positions are fixed and added */
@@ -50,8 +50,8 @@ export type DiffusionLoss = {
  * Mean squared error of the predicted velocity (Salimans & Ho 2022), averaged over each sample and then over the batch:
  * x_t = signal x0 + sigma noise, v = signal noise - sigma x0. It equals the error of the clean latents that follow from
  * the prediction, weighted by 1 / sigma². Where temporal patches do not come out even, the first frame of the latents is
- * repeated; noise, image and positions are those of the longer clip. So an image stands in its first frame alone, as in
- * the released models, and not in the repeated one behind it.
+ * repeated; noise, condition and positions are those of the longer clip. So a first frame that is seen stands in the longer
+ * clip's first frame alone, as in the released models, and not in the repeated one behind it.
  */
 export function diffusionLoss(
   p: Scope,
@@ -87,23 +87,27 @@ export function velocityError(predicted: Tensor, x: Mixture): Tensor {
 
 /** The transformer from noisy latents `[B, F, C, H, W]` to the velocity of the same shape. */
 export function predictVelocity(p: Scope, noisy: Tensor, x: Conditions, config: TransformerConfig): Tensor {
-  const latents = withImage(noisy, x.image);
+  const latents = withCondition(noisy, x.condition);
   const [, frames, , height, width] = latents.shape;
-  const { emb, ...embedded } = embed(p, { ...x, latents }, config, addedKind(x, config));
+  const { emb, ...embedded } = embed(p, { ...x, latents }, config, addedBy(x, config));
   let streams: Streams = embedded;
   for (let i = 0; i < config.layers; i++)
     streams = block(p.at("transformer_blocks", i), streams, emb, x.rotation ?? null, config);
   return head(p, streams.video, emb, config, { frames, height, width });
 }
 
-function addedKind({ positions }: Conditions, config: TransformerConfig): "rows" | "learned" | "none" {
+/** What is added to tokens: rows that are given, the model's own table, or nothing. */
+export function addedBy(
+  { positions }: Pick<Conditions, "positions">,
+  config: TransformerConfig,
+): "rows" | "learned" | "none" {
   if (positions !== undefined) return "rows";
   return config.learnedPositions ? "learned" : "none";
 }
 
 /** Noisy latents `[B, F, C, H, W]` with the conditioning behind them on the channel axis, where there is any. */
-export function withImage(noisy: Tensor, image: Tensor | undefined): Tensor {
-  return image === undefined ? noisy : concat([noisy, image], 2);
+export function withCondition(noisy: Tensor, condition: Tensor | undefined): Tensor {
+  return condition === undefined ? noisy : concat([noisy, condition], 2);
 }
 
 /** `[B]` so that it multiplies `[B, F, C, H, W]`. */

@@ -1,11 +1,13 @@
-/** @file The encoder of a run's VAE, for clips of one size. */
+/** @file The encoder of a run's VAE, for clips of one size or of any. */
+
+import type { Moments } from "../../diffusion/posterior.ts";
 import type { Shape } from "../../graph/shape.ts";
 import { input } from "../../graph/tensor.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import type { Engine } from "../../runtime/engine.ts";
-import type { Moments } from "../cache/moments.ts";
 import { encodeClips } from "../vae/codec.ts";
 import { frozenPart } from "./frozen-part.ts";
+import { memo } from "./memo.ts";
 
 /** Where the VAE lies, and what it is given: `shape [B T, 3, H, W]`, the frames of `batch` clips as `encodeClips` takes them. */
 export type ClipEncoderSetting = {
@@ -40,5 +42,23 @@ export function clipEncoder(setting: ClipEncoderSetting, engine: Engine): ClipEn
       };
     },
     close,
+  };
+}
+
+export type ClipEncoders = {
+  /** Posteriors of pixels in [-1, 1] of a shape as in `ClipEncoderSetting`. */
+  readonly encode: (shape: Shape, pixels: Float32Array) => Promise<Moments>;
+  readonly close: () => Promise<void>;
+};
+
+/** An encoder for every shape that comes, made when it comes. */
+export function clipEncoders(setting: Omit<ClipEncoderSetting, "shape">, engine: Engine): ClipEncoders {
+  const made = new Map<string, ClipEncoder>();
+  const encoderOf = memo((shape: Shape) => clipEncoder({ ...setting, shape }, engine), String, made);
+  return {
+    encode: (shape, pixels) => encoderOf(shape).encode(pixels),
+    close: async () => {
+      for (const encoder of made.values()) await encoder.close();
+    },
   };
 }

@@ -12,17 +12,12 @@ export type ConditionedSample = {
   readonly place: number;
   readonly index: number;
   readonly size: ClipSize;
+  /** Its latent frames, with those that fill temporal patches. */
+  readonly frames: number;
 };
 
 export type Conditioner = {
-  /**
-   * Conditioning latents `[F, C', h, w]` of samples of one size: functions of the seed, the step and the sample.
-   * @param frames F, with those that fill temporal patches
-   */
-  readonly latents: (
-    step: number,
-    samples: readonly ConditionedSample[],
-    frames: number,
-  ) => Promise<Float32Array[]>;
+  /** Conditioning latents `[F, C', h, w]` of samples: functions of the seed, the step and the sample. */
+  readonly latents: (step: number, samples: readonly ConditionedSample[]) => Promise<Float32Array[]>;
   readonly close: () => Promise<void>;
 };

@@ -75,7 +75,7 @@ describe.each([
 
 test("control videos are what inference makes of the same edges", async () => {
   const { conditioner, close } = await conditioning("control: {kind: edges}");
-  const [seen] = await conditioner.latents(1, [{ place: 0, index: 2, size }], 3);
+  const [seen] = await conditioner.latents(1, [{ place: 0, index: 2, size, frames: 3 }]);
   const clips = shapesClips(toyData());
   const frames = [...signedToRgb(await clips.pixels(2, size), size)];
   const pipeline = await loadPipeline(folder);
@@ -90,7 +90,7 @@ test("control videos are what inference makes of the same edges", async () => {
 test("masked clips are what inference makes of the same two ends, the mask before the latents", async () => {
   const { conditioner, close } = await conditioning("inpaint: {masks: {all but both ends: 1}}");
   const place = placeWhere((known) => known.join() === "0,8");
-  const [seen] = await conditioner.latents(1, [{ place, index: 1, size }], 3);
+  const [seen] = await conditioner.latents(1, [{ place, index: 1, size, frames: 3 }]);
   const frames = [...signedToRgb(await shapesClips(toyData()).pixels(1, size), size)];
   const pipeline = await loadPipeline(folder);
   const picture = (rgb: Uint8Array) => sourceImage("image", { ...size, rgb }, size);
@@ -104,15 +104,20 @@ test("masked clips are what inference makes of the same two ends, the mask befor
 
 test("masked clips differ from step to step, and nothing is seen of most that are masked everywhere", async () => {
   const { conditioner, close } = await conditioning("inpaint: {masks: {everything: 1}}");
-  const samples = Array.from({ length: 20 }, (_, place) => ({ place, index: place % 6, size }));
-  const found = await conditioner.latents(1, samples, 3);
+  const samples = Array.from({ length: 20 }, (_, place) => ({
+    place,
+    index: place % 6,
+    size,
+    frames: 3,
+  }));
+  const found = await conditioner.latents(1, samples);
   const empty = found.filter((latents) => latents.every((value) => value === 0)).length;
   expect(empty).toBeGreaterThan(12);
   await close();
   const drawn = await conditioning("inpaint: {masks: {random frames: 1}}");
-  const [first] = await drawn.conditioner.latents(1, samples.slice(0, 1), 3);
-  expect(await drawn.conditioner.latents(1, samples.slice(0, 1), 3)).toEqual([first]);
-  expect(await drawn.conditioner.latents(2, samples.slice(0, 1), 3)).not.toEqual([first]);
+  const [first] = await drawn.conditioner.latents(1, samples.slice(0, 1));
+  expect(await drawn.conditioner.latents(1, samples.slice(0, 1))).toEqual([first]);
+  expect(await drawn.conditioner.latents(2, samples.slice(0, 1))).not.toEqual([first]);
   await drawn.close();
 });
 
@@ -171,7 +176,7 @@ async function conditioning(
   const configs = { ...read, transformer: { ...read.transformer, inChannels } };
   const cache = await openCache(join(temporaryFolder(), "cache"), { precision: "f32" });
   const setting: ConditioningSetting = {
-    ...{ recipe, configs, folder, sizes: [size], largest: size, engines: [engine] },
+    ...{ recipe, configs, folder, sizes: [size], engines: [engine] },
     encode: (clips, wanted) =>
       encodeSet({ config: read.vae, folder, clips, size: wanted, count: 3 }, cache, [engine], {
         signal: new AbortController().signal,

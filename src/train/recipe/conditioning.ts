@@ -17,9 +17,8 @@ export type ConditioningSetting = {
   readonly configs: ModelConfigs;
   /** The run's model. */
   readonly folder: string;
-  /** All sizes of the stage's clips, and the largest. */
+  /** All sizes of the stage's clips. */
   readonly sizes: readonly ClipSize[];
-  readonly largest: ClipSize;
   /** Posteriors of clips at a size, from the run's cache. */
   readonly encode: (clips: ClipSource, size: ClipSize) => Promise<LatentSet>;
   readonly engines: Engines;
@@ -48,7 +47,7 @@ export function conditionOf(
 
 /** What the model sees, null for a model that sees the text alone. */
 export async function conditionerOf(
-  { recipe, configs, folder, sizes, largest, encode, engines }: ConditioningSetting,
+  { recipe, configs, folder, sizes, encode, engines }: ConditioningSetting,
   { clips, seed, isTraining }: SeenClips,
 ): Promise<Conditioner | null> {
   const condition = conditionOf(configs.transformer, recipe.transformer);
@@ -58,7 +57,7 @@ export async function conditionerOf(
   switch (condition.kind) {
     case "image": {
       const dropout = isTraining ? image.dropout : 0;
-      return firstFrames({ ...common, ...image, dropout, size: largest }, engines[0]);
+      return firstFrames({ ...common, ...image, dropout }, engines[0]);
     }
     case "inpaint": {
       const isNoisy = configs.transformer.noisyInpaint ?? false;

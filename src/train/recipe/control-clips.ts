@@ -1,7 +1,7 @@
 /** @file What control models see of clips while they train: a control video beside each, encoded once. */
 import { edgesOf } from "../../data/clips/edges.ts";
+import { latentsFrom } from "../../diffusion/posterior.ts";
 import { rgbToSigned, signedToRgb } from "../../media/frames.ts";
-import { latentsFrom } from "../cache/moments.ts";
 import { padFrames } from "../diffusion/temporal-padding.ts";
 import { sizeKey } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
@@ -36,9 +36,9 @@ function edgeClips(clips: ClipSource): ClipSource {
 /** Means of the posteriors, as inference takes control videos: they are not random. @param sets by `sizeKey` */
 export function controlConditions(sets: ReadonlyMap<string, LatentSet>, scalingFactor: number): Conditioner {
   return {
-    latents: (_, samples, frames) =>
+    latents: (_, samples) =>
       Promise.all(
-        samples.map(async ({ index, size }) => {
+        samples.map(async ({ index, size, frames }) => {
           const moments = await sets.get(sizeKey(size))!.moments(index);
           return padFrames(latentsFrom(moments, null, scalingFactor), moments.shape[0], frames);
         }),

@@ -6,7 +6,6 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/helpers/command-line.ts";
 import { toyRecipe } from "../../../test/helpers/toy-recipe.ts";
-import { ConfigError } from "../../errors.ts";
 import { openCheckpoint } from "../../pipeline/checkpoint.ts";
 import { kindsOf } from "../../pipeline/mode.ts";
 import { Engine } from "../../runtime/engine.ts";
@@ -71,11 +70,11 @@ describe("a text-to-video model that learns from images", () => {
     const engine = new Engine({ threads: 1 });
     const { vae: config } = await readConfigs(output);
     const clips = shapesClips(dataOf(toyRecipe()));
-    const setting = { config, folder: output, clips, size: { width: 16, height: 16 }, seed: 1, dropout: 0 };
+    const setting = { config, folder: output, clips, seed: 1, dropout: 0 };
     const [frames, dropped] = [setting, { ...setting, dropout: 1 }].map((one) => firstFrames(one, engine));
-    const size = { ...setting.size, frames: 9 };
-    const samples = Array.from({ length: 9 }, (_, place) => ({ place, index: place % 3, size }));
-    const found = await frames.latents(1, samples, 5);
+    const size = { width: 16, height: 16, frames: 9 };
+    const samples = Array.from({ length: 9 }, (_, place) => ({ place, index: place % 3, size, frames: 5 }));
+    const found = await frames.latents(1, samples);
     const frame = found[0].length / 5;
     for (const latents of found) {
       expect(latents.subarray(0, frame).some((x) => x !== 0)).toBe(true);
@@ -83,9 +82,9 @@ describe("a text-to-video model that learns from images", () => {
     }
     expect(distance(found[0], found[1])).toBeGreaterThan(2 * distance(found[0], found[3])); // other noise, same image
     expect(distance(found[0], found[3])).toBeGreaterThan(0);
-    expect(await frames.latents(1, samples, 5)).toEqual(found);
-    expect((await frames.latents(2, samples, 5))[0]).not.toEqual(found[0]);
-    const none = await dropped.latents(1, samples.slice(0, 1), 5);
+    expect(await frames.latents(1, samples)).toEqual(found);
+    expect((await frames.latents(2, samples))[0]).not.toEqual(found[0]);
+    const none = await dropped.latents(1, samples.slice(0, 1));
     expect(none[0].every((x) => x === 0)).toBe(true);
     await engine.close();
   });
@@ -96,11 +95,11 @@ test("a recipe can say what latents of images are multiplied by; else it is what
   const { vae: config } = await readConfigs(folder);
   const clips = shapesClips(dataOf(toyRecipe()));
   const engine = new Engine({ threads: 1 });
-  const setting = { config, folder, clips, size: { width: 16, height: 16 }, seed: 1, dropout: 0 };
+  const setting = { config, folder, clips, seed: 1, dropout: 0 };
   const made = async (more: Partial<FirstFrameSetting>) => {
     const frames = firstFrames({ ...setting, ...more }, engine);
-    const size = { ...setting.size, frames: 1 };
-    const [latents] = await frames.latents(1, [{ place: 0, index: 0, size }], 1);
+    const size = { width: 16, height: 16, frames: 1 };
+    const [latents] = await frames.latents(1, [{ place: 0, index: 0, size, frames: 1 }]);
     await frames.close();
     return latents;
   };
@@ -151,16 +150,24 @@ test(
   LONG,
 );
 
-test("refuses images for a LoRA of a text-to-video model, and packed rows with images", async () => {
+test("sees first frames of several sizes at once as it sees them one by one", async () => {
+  const folder = checkpoint("t2v-rope");
+  const { vae: config } = await readConfigs(folder);
+  const clips = shapesClips(dataOf(toyRecipe()));
+  const engine = new Engine({ threads: 1 });
+  const { latents } = firstFrames({ config, folder, clips, seed: 1, dropout: 0 }, engine);
+  const sizes = [16, 32, 16].map((side) => ({ width: side, height: side, frames: 9 }));
+  const samples = sizes.map((size, i) => ({ place: i, index: i, size, frames: 3 - i }));
+  const together = await latents(1, samples);
+  expect(together.map(({ length }) => length)).toEqual([3 * 32, 2 * 128, 32]);
+  for (const [i, sample] of samples.entries())
+    expect((await latents(1, [sample]))[0]).toBeCloseToArray(together[i], { rtol: 1e-5, atol: 1e-6 });
+  await engine.close();
+});
+
+test("refuses images for a LoRA of a text-to-video model", async () => {
   const lora = toyRecipe({ from: checkpoint("t2v-rope"), transformer: "image: {}\n  lora: {rank: 2}" });
   await expect(run(lora, join(temporaryFolder(), "run"))).rejects.toThrow(/no image-to-video model/);
-  const packed = toyRecipe({
-    from: checkpoint("i2v-patch-t"),
-    stages: "    - {steps: 1, batch: 2, pack: {capacity: 4000, sizes: [{frames: 9, size: 16}]}}",
-  });
-  const failure = run(packed, join(temporaryFolder(), "run"));
-  await expect(failure).rejects.toThrow(ConfigError);
-  await expect(failure).rejects.toThrow(/packed rows have no images/);
 });
 
 function dataOf(text: string) {

@@ -1,9 +1,10 @@
 /** @file The training set as the transformer sees it: posteriors of the VAE, encoded once and kept in the run's cache. */
+
+import type { Moments } from "../../diffusion/posterior.ts";
 import { CancelledError } from "../../errors.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import type { Cache } from "../cache/cache.ts";
 import type { Facts } from "../cache/key.ts";
-import type { Moments } from "../cache/moments.ts";
 import type { Engines } from "../learner.ts";
 import { latentShape } from "../vae/codec.ts";
 import { latentStatistics } from "../vae/latent-scale.ts";

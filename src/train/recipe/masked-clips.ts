@@ -1,18 +1,16 @@
 /** @file What inpainting models see of clips while they train: a mask and what it leaves, drawn and encoded for every step anew. */
 // F latent frames, C latent channels, h and w latent height and width
-import { drawNormals } from "../../diffusion/noise.ts";
+
+import { latentsFrom } from "../../diffusion/posterior.ts";
 import { spatialRatio, temporalRatio, type VaeConfig } from "../../models/vae/config.ts";
-import type { Engine } from "../../runtime/engine.ts";
-import { latentsFrom } from "../cache/moments.ts";
-import { imageNoiseSigmas } from "../diffusion/image-conditioning.ts";
+import { withImageNoise } from "../diffusion/image-conditioning.ts";
 import { drawMask, dropsCondition, type MaskShares } from "../diffusion/mask-bank.ts";
 import { knownLatents, maskedPixels } from "../diffusion/mask-latents.ts";
-import { rngFor } from "../diffusion/random.ts";
 import { padFrames } from "../diffusion/temporal-padding.ts";
 import type { Engines } from "../learner.ts";
 import { latentShape } from "../vae/codec.ts";
-import { type ClipEncoder, clipEncoder } from "./clip-encoder.ts";
-import { type ClipSize, clipShape, sizeKey } from "./clip-size.ts";
+import { type ClipEncoders, clipEncoders } from "./clip-encoder.ts";
+import { clipShape } from "./clip-size.ts";
 import { type ClipSource, framesOf } from "./clips.ts";
 import type { ConditionedSample, Conditioner } from "./conditioner.ts";
 
@@ -33,60 +31,42 @@ export type MaskedClipSetting = {
  * in ten samples of which nothing is left, which train as from text alone.
  */
 export function maskedClips(setting: MaskedClipSetting, engines: Engines): Conditioner {
-  const encoders = engines.map((engine) => encodersOf(setting, engine));
-  const { clips, seed, masks, config } = setting;
+  const { config, folder, clips, seed, masks } = setting;
+  const encoders = engines.map((engine) => clipEncoders({ config, folder, batch: 1 }, engine));
   const conditionOf = async (
     step: number,
     sample: ConditionedSample,
-    encode: Encode,
+    { encode }: ClipEncoders,
   ): Promise<Float32Array> => {
     const { place, index, size } = sample;
+    const shape = clipShape(size, config);
     const mask = drawMask({ seed, step, sample: place }, size, masks);
-    const [frames, channels, height, width] = latentShape(clipShape(size, config), config);
+    const [frames, channels, height, width] = latentShape(shape, config);
     const plane = height * width;
     if (dropsCondition(mask, { seed, step, sample: place }))
-      return new Float32Array(frames * (channels + 1) * plane);
+      return new Float32Array(sample.frames * (channels + 1) * plane);
     const pixels = maskedPixels(framesOf(await clips.pixels(index, size), size, 0, size.frames), mask);
-    const moments = await encode(size, setting.isNoisy ? withNoise(pixels, setting, step, place) : pixels);
+    const moments = await encode(shape, setting.isNoisy ? withNoise(pixels, setting, step, place) : pixels);
     const known = knownLatents(mask, temporalRatio(config), spatialRatio(config));
-    return joined(
+    const all = joined(
       known.map((value) => value * Math.fround(config.scalingFactor)),
       latentsFrom(moments, null, config.scalingFactor),
       plane,
     );
+    return padFrames(all, frames, sample.frames);
   };
   return {
-    latents: async (step, samples, frames) => {
+    latents: async (step, samples) => {
       const found: Float32Array[] = [];
-      const work = encoders.map(async ({ encode }, first) => {
+      const work = encoders.map(async (encoder, first) => {
         for (let i = first; i < samples.length; i += encoders.length)
-          found[i] = await conditionOf(step, samples[i], encode);
+          found[i] = await conditionOf(step, samples[i], encoder);
       });
       await Promise.all(work);
-      const own = (size: ClipSize) => latentShape(clipShape(size, config), config)[0];
-      return found.map((one, i) => padFrames(one, own(samples[i].size), frames));
+      return found;
     },
     close: async () => {
       for (const { close } of encoders) await close();
-    },
-  };
-}
-
-type Encode = (size: ClipSize, pixels: Float32Array) => ReturnType<ClipEncoder["encode"]>;
-
-/** An encoder for every size that comes, made when it comes. */
-function encodersOf({ config, folder }: MaskedClipSetting, engine: Engine) {
-  const made = new Map<string, ClipEncoder>();
-  const encode: Encode = (size, pixels) => {
-    const shape = clipShape(size, config);
-    const encoder = made.get(sizeKey(size)) ?? clipEncoder({ config, folder, shape, batch: 1 }, engine);
-    made.set(sizeKey(size), encoder);
-    return encoder.encode(pixels);
-  };
-  return {
-    encode,
-    close: async () => {
-      for (const encoder of made.values()) await encoder.close();
     },
   };
 }
@@ -98,9 +78,8 @@ function withNoise(
   step: number,
   place: number,
 ): Float32Array {
-  const [sigma] = imageNoiseSigmas({ seed, step }, place, 1);
-  const noise = drawNormals(rngFor(seed, "pixels of a masked clip", step, place), pixels.length);
-  return pixels.map((value, i) => (value === -1 ? value : value + sigma * noise[i]));
+  const noisy = withImageNoise(pixels, "pixels of a masked clip", { seed, step }, place);
+  return pixels.map((value, i) => (value === -1 ? value : noisy[i]));
 }
 
 /** Frame by frame, the mask and the latents behind it. */

@@ -28,34 +28,35 @@ export async function samplesOf(
   const { sample, transformer } = recipe;
   const condition = conditionOf((await readConfigs(model)).transformer, transformer);
   if (condition === null) return sample.prompts.map((prompt) => ({ prompt }));
+  const seen = await seenOf(condition, clips, recipe);
   const shown = sample.prompts.slice(0, clips.count).map(async (_, index) => ({
     prompt: clips.caption(index),
-    seen: await seenOf(condition, index, clips, recipe),
+    seen: await seen(index),
   }));
   return Promise.all(shown);
 }
 
-/** What the model is shown of the clip at `index`, at the sizes of the samples. */
+/** What the model is shown of clips by their number, at the sizes of the samples. */
 async function seenOf(
   condition: Condition,
-  index: number,
   clips: ClipSource,
   recipe: Recipe,
-): Promise<Sample["seen"]> {
+): Promise<(index: number) => Promise<Sample["seen"]>> {
   const { frames: count, ...size } = clipSizeOf(recipe.sample, recipe.data);
   const pictures = (values: Float32Array): RgbImage[] =>
     [...signedToRgb(values, size)].slice(0, count).map((rgb) => ({ ...size, rgb }));
   const { kind } = condition;
   switch (kind) {
     case "image":
-      return { kind, image: pictures(await clips.firstFrame(index, size))[0] };
-    case "inpaint": {
-      const frames = pictures(await clips.pixels(index, size));
-      return { kind, start: frames[0], end: frames[frames.length - 1] };
-    }
+      return async (index) => ({ kind, image: pictures(await clips.firstFrame(index, size))[0] });
+    case "inpaint":
+      return async (index) => {
+        const frames = pictures(await clips.pixels(index, size));
+        return { kind, start: frames[0], end: frames[frames.length - 1] };
+      };
     case "control": {
       const videos = await controlClips(condition.control, clips, recipe);
-      return { kind, frames: pictures(await videos.pixels(index, size)) };
+      return async (index) => ({ kind, frames: pictures(await videos.pixels(index, size)) });
     }
   }
 }

@@ -72,7 +72,7 @@ function checkTransformer(
   configs: ModelConfigs,
   model: string,
 ): void {
-  checkConditions(stage, recipe, configs, model);
+  checkConditions(recipe, configs, model);
   const { lora } = recipe.transformer;
   if (lora !== undefined && loraShapes(transformerParams(configs.transformer), lora).size === 0)
     throw new ConfigError(
@@ -88,7 +88,6 @@ const names: Readonly<Record<ConditionKind, string>> = {
 };
 
 function checkConditions(
-  { pack }: TransformerStageRecipe,
   { transformer: recipe }: Recipe,
   { transformer, pipelineClass }: ModelConfigs,
   model: string,
@@ -106,8 +105,6 @@ function checkConditions(
     throw new ConfigError(
       `${model} is a control model (${pipelineClass}); say in transformer.control what its control videos are`,
     );
-  if (kind !== null && pack !== undefined)
-    throw new ConfigError("it packs clips, and packed rows have no images; leave pack out");
 }
 
 /** Every size that clips are cut to must divide into latents and tokens, have positions, and fit into a row. */

@@ -112,9 +112,9 @@ async function openTransformer(
     encodeClips({ ...place, clips }, cache, engines, { size, count: Math.min(count, clips.count) });
   const sets = await latentSets(sizes, (size) => encode(place.clips, size));
   const conditioning: ConditioningSetting = {
-    ...{ recipe, configs, folder: place.model, sizes, largest: shape.largest, encode, engines },
+    ...{ recipe, configs, folder: place.model, sizes, encode, engines },
   };
-  const { close: closeInputs, ...inputs } = await openInputs(conditioning, place, cache);
+  const { close: closeInputs, ...inputs } = await openInputs(conditioning, shape.largest, place, cache);
   const setting = {
     ...shape,
     stage,
@@ -143,7 +143,7 @@ async function openTransformer(
 }
 
 /** What a stage of the transformer needs beside the latents of its clips, until `close`. */
-async function openInputs(conditioning: ConditioningSetting, place: Place, cache: Cache) {
+async function openInputs(conditioning: ConditioningSetting, largest: ClipSize, place: Place, cache: Cache) {
   const { recipe, configs, engines } = conditioning;
   const encoder = { config: configs.textEncoder, length: configs.transformer.maxTextLength };
   const texts = recipe.transformer.trainTextEncoder
@@ -151,7 +151,7 @@ async function openInputs(conditioning: ConditioningSetting, place: Place, cache
     : await textStates(place.model, encoder, cache, engines[0]);
   const seen = { clips: place.clips, seed: recipe.seed, isTraining: true };
   const conditioner = await conditionerOf(conditioning, seen);
-  const heldOut = await heldOutFor(conditioning, place);
+  const heldOut = await heldOutFor(conditioning, largest, place);
   const close = async () => {
     await texts?.close();
     await conditioner?.close();
@@ -160,13 +160,14 @@ async function openInputs(conditioning: ConditioningSetting, place: Place, cache
   return { texts, conditioner, heldOut, close };
 }
 
-/** The clips that a stage measures losses on, encoded at the size of its largest. */
+/** The clips that a stage measures losses on, encoded at `size`. */
 async function heldOutFor(
   conditioning: ConditioningSetting,
+  size: ClipSize,
   { heldOut: clips }: Place,
 ): Promise<HeldOut | null> {
   if (clips === null) return null;
-  const { recipe, largest: size, encode } = conditioning;
+  const { recipe, encode } = conditioning;
   const { timesteps, seed } = recipe.validate;
   const latents = await encode(clips, size);
   const seen = { clips, seed, isTraining: false };

@@ -22,6 +22,7 @@ import {
 } from "../tasks/text-to-video.ts";
 import { type ClipSize, sizeKey } from "./clip-size.ts";
 import { withLora } from "./lora.ts";
+import { memo } from "./memo.ts";
 import type { Recipe, TransformerStageRecipe } from "./schema.ts";
 import type { PlannedSample } from "./step-plan.ts";
 import { varied } from "./variants.ts";
@@ -226,14 +227,4 @@ function weightsOf(
     normalization,
   );
   return new Map(samples.map(({ place }, i) => [place, weights[i] * rows.length]));
-}
-
-function memo<A, R>(make: (argument: A) => Promise<R>, keyOf: (argument: A) => string) {
-  const known = new Map<string, Promise<R>>();
-  return (argument: A): Promise<R> => {
-    const key = keyOf(argument);
-    const made = known.get(key) ?? make(argument);
-    known.set(key, made);
-    return made;
-  };
 }

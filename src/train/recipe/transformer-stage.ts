@@ -1,7 +1,8 @@
 /** @file A stage of the transformer's training: latents, captions, noise and timesteps of every step, and one learner. */
+
+import { latentsFrom } from "../../diffusion/posterior.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import type { T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
-import { latentsFrom } from "../cache/moments.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { DROPPED, keptText } from "../diffusion/text-dropout.ts";
@@ -139,7 +140,8 @@ function planner(setting: TransformerStageSetting): (step: number) => PlannedSam
 
 /** Latents and texts for the plan of a step of the stage: like the plan, functions of the seed and the step alone. */
 function loader(setting: TransformerStageSetting) {
-  const { stage, recipe, latents, seed, stepsBefore, clipsBefore, scalingFactor, clips } = setting;
+  const { stage, recipe, config, latents, seed, stepsBefore, clipsBefore, scalingFactor, clips } = setting;
+  const { latentSize } = setting;
   const order = clipOrder(seed, setting.count);
   const perStep = stage.batch * stage.accumulate;
   return (step: number, plan: readonly (readonly PlannedSample[])[]): Promise<DrawnSample[][]> => {
@@ -158,9 +160,11 @@ function loader(setting: TransformerStageSetting) {
     };
     const drawn = (samples: readonly PlannedSample[]) => Promise.all(samples.map(sample));
     const conditioned = async (samples: readonly PlannedSample[], conditioner: Conditioner) => {
-      const places = samples.map((planned) => ({ ...planned, index: indexOf(planned) }));
-      const { frames } = paddedSize(setting.latentSize(samples[0].size), setting.config.patchT);
-      const conditions = await conditioner.latents(global, places, frames);
+      const framesOf = (size: ClipSize) => paddedSize(latentSize(size), config.patchT).frames;
+      const places = samples.map((planned) => {
+        return { ...planned, index: indexOf(planned), frames: framesOf(planned.size) };
+      });
+      const conditions = await conditioner.latents(global, places);
       return (await drawn(samples)).map((one, i) => ({ ...one, condition: conditions[i] }));
     };
     const { conditioner } = setting;

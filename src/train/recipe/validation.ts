@@ -1,8 +1,8 @@
 /** @file How a transformer fares on clips that training never shows: losses at fixed timesteps, with fixed noise. */
 // F latent frames, C channels, H and W latent height and width
 import { drawNormals } from "../../diffusion/noise.ts";
+import { latentsFrom } from "../../diffusion/posterior.ts";
 import { CancelledError } from "../../errors.ts";
-import { latentsFrom } from "../cache/moments.ts";
 import { rngFor } from "../diffusion/random.ts";
 import type { Learner, MicroBatch } from "../learner.ts";
 import { mean } from "../mean.ts";
@@ -93,7 +93,7 @@ async function samplesOf(
 ): Promise<FixedSample[]> {
   const posterior = rngFor(seed, "posterior of a held-out clip", index);
   const [frames, ...frame] = batches.noise;
-  const conditions = await conditioner?.latents(0, [{ place: index, index, size }], frames);
+  const conditions = await conditioner?.latents(0, [{ place: index, index, size, frames }]);
   const clip = {
     latents: latentsFrom(await latents.moments(index), posterior, scalingFactor),
     text: await textOf(clips.caption(index)),

@@ -4,12 +4,13 @@ import { type InputSpec, type Segment, traceSegment } from "../../graph/segment.
 import type { Tensor } from "../../graph/tensor.ts";
 import type { T5Config } from "../../models/t5/config.ts";
 import { block } from "../../models/transformer/block.ts";
+import type { LatentSize } from "../../models/transformer/grid.ts";
 import { Scope } from "../../nn/scope.ts";
 import { packedError, packedMixtures } from "../diffusion/frame-pack/loss.ts";
 import { embedPacked, headPacked, packedArrangement } from "../diffusion/frame-pack/transformer.ts";
 import { noisyLatents } from "../diffusion/loss.ts";
 import { encodeText } from "../diffusion/text-dropout.ts";
-import type { PackedGraph } from "../tasks/packed-text-to-video.ts";
+import { type PackedGraph, packedConditionSpecs } from "../tasks/packed-text-to-video.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import type { SegmentedGraph } from "./segmented-graph.ts";
 import { chainOf } from "./text-to-video.ts";
@@ -33,6 +34,7 @@ function embedSegment(row: PackedGraph, textEncoder: T5Config | null): Segment {
   const added = Object.entries(positions).filter(([name]) => name.startsWith("positions/"));
   const specs: Record<string, InputSpec> = {
     ...mixtureSpecs(row),
+    ...packedConditionSpecs(config, paddedSizes(row)),
     timestep: [sizes.length, config.width],
     ...(textEncoder
       ? { ids: { shape: [sizes.length, textLength], dtype: "i32" } }
@@ -43,8 +45,9 @@ function embedSegment(row: PackedGraph, textEncoder: T5Config | null): Segment {
     const p = new Scope();
     const text = textEncoder ? encodeText(p.at(PARTS.textEncoder), inputs.ids, textEncoder) : inputs.text;
     const noisy = packedMixtures(mixtureOf(inputs, row), config).map(noisyLatents);
-    const rows = added.length > 0 ? listOf(inputs, "positions", row) : undefined;
-    const conditions = { timestep: inputs.timestep, text, positions: rows };
+    const { timestep, ofs } = inputs;
+    const [positions, condition] = [listOf(inputs, "positions", row), listOf(inputs, "condition", row)];
+    const conditions = { timestep, text, ofs, positions, condition };
     const outputs = embedPacked(p.at(PARTS.transformer), noisy, conditions, config);
     return { outputs: { ...outputs }, params: p.declared };
   });
@@ -83,15 +86,15 @@ function errorSegment(row: PackedGraph): Segment {
   });
 }
 
-function mixtureSpecs({ config, sizes, layout }: PackedGraph): Record<string, InputSpec> {
+function mixtureSpecs(row: PackedGraph): Record<string, InputSpec> {
+  const { config, sizes } = row;
   const each = (name: string, list: readonly { frames: number; height: number; width: number }[]) =>
     list.map(({ frames, height, width }, i): [string, InputSpec] => [
       `${name}/${i}`,
       [1, frames, config.outChannels, height, width],
     ]);
-  const padded = layout.segments.map(({ size }) => size);
   return {
-    ...Object.fromEntries([...each("latents", sizes), ...each("noise", padded)]),
+    ...Object.fromEntries([...each("latents", sizes), ...each("noise", paddedSizes(row))]),
     signal: [sizes.length],
     sigma: [sizes.length],
   };
@@ -102,6 +105,11 @@ function mixtureOf(inputs: Inputs, row: PackedGraph) {
   return { latents: listOf(inputs, "latents", row), noise: listOf(inputs, "noise", row), signal, sigma };
 }
 
+function paddedSizes({ layout }: PackedGraph): LatentSize[] {
+  return layout.segments.map(({ size }) => size);
+}
+
+/** Of every sample; undefined for those that take no such input. */
 function listOf(inputs: Inputs, name: string, { sizes }: PackedGraph): Tensor[] {
   return sizes.map((_, i) => inputs[`${name}/${i}`]);
 }

@@ -8,12 +8,12 @@ import type { TransformerConfig } from "../../models/transformer/config.ts";
 import { gridOf, tokensOf } from "../../models/transformer/grid.ts";
 import { type EmbedInputs, embed, head } from "../../models/transformer/transformer.ts";
 import { Scope } from "../../nn/scope.ts";
-import { type Mixture, noisyLatents, velocityError, weightedMean, withImage } from "../diffusion/loss.ts";
+import { type Mixture, noisyLatents, velocityError, weightedMean, withCondition } from "../diffusion/loss.ts";
 import { paddedSize, padFront } from "../diffusion/temporal-padding.ts";
 import { encodeText } from "../diffusion/text-dropout.ts";
 import type { LossGraph } from "../learner.ts";
 import {
-  imageSpecs,
+  conditionSpecs,
   mixtureShapes,
   PARTS,
   type TextToVideoCall,
@@ -67,7 +67,7 @@ function embedSegment(
   const specs: Record<string, InputSpec> = {
     ...mixtureSpecs(config, call),
     timestep: [batch, config.width],
-    ...imageSpecs(config, mixtureShapes(config, call).noise),
+    ...conditionSpecs(config, mixtureShapes(config, call).noise),
     ...(textEncoder
       ? { ids: { shape: [batch, textLength], dtype: "i32" } }
       : { text: [batch, textLength, config.textDim] }),
@@ -76,7 +76,7 @@ function embedSegment(
   return traceSegment("embed", specs, (inputs) => {
     const p = new Scope();
     const text = textEncoder ? encodeText(p.at(PARTS.textEncoder), inputs.ids, textEncoder) : inputs.text;
-    const latents = withImage(noisyLatents(mixtureOf(inputs, config)), inputs.image);
+    const latents = withCondition(noisyLatents(mixtureOf(inputs, config)), inputs.condition);
     const outputs = embed(
       p.at(PARTS.transformer),
       { ...(inputs as EmbedInputs), latents, text },

@@ -1,20 +1,29 @@
-/** @file Tests that a packed row of clips has the losses of its clips one by one, wherever a stage places tokens. */
+/** @file Tests that a packed row has the losses and gradients of its clips one by one, whatever the model sees beside the text. */
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { runModel } from "../../../test/helpers/central-differences.ts";
 import { hashInput, hashWeights } from "../../../test/helpers/hash-fill.ts";
 import { toyTransformer } from "../../../test/helpers/toy-transformer.ts";
+import { gradients } from "../../autodiff/grad.ts";
 import { noiseSchedule, parseSchedulerConfig } from "../../diffusion/schedule.ts";
+import { toOnnx } from "../../graph/onnx.ts";
+import { simplify } from "../../graph/rewrite.ts";
 import { parseTransformerConfig } from "../../models/transformer/config.ts";
-import { Engine, type Value } from "../../runtime/engine.ts";
+import type { LatentSize } from "../../models/transformer/grid.ts";
+import { Engine } from "../../runtime/engine.ts";
+import type { HostTensor } from "../../runtime/protocol.ts";
 import type { StagePositions } from "../diffusion/stage-positions.ts";
-import { Learner, type MicroBatch } from "../learner.ts";
-import { defaultAdamW } from "../optimiser/adamw.ts";
+import { paddedSize } from "../diffusion/temporal-padding.ts";
+import type { LossGraph } from "../learner.ts";
 import { packedRowFeeds, packedTextToVideo } from "./packed-text-to-video.ts";
 import { textToVideoFeeds, textToVideoGraph } from "./text-to-video.ts";
 
-const sizes = [
+const sizes: readonly LatentSize[] = [
   { frames: 3, height: 6, width: 8 },
   { frames: 1, height: 4, width: 4 },
 ];
+const rotary = { use_rotary_positional_embeddings: true };
+const patched = { ...rotary, patch_size_t: 2 };
+const atCheckpoint: StagePositions = { kind: "checkpoint" };
 const schedule = noiseSchedule(
   parseSchedulerConfig({ _class_name: "CogVideoXDDIMScheduler" }, "scheduler_config.json"),
 );
@@ -27,55 +36,106 @@ beforeAll(() => {
 });
 afterAll(() => engine.close());
 
-test.each<[string, object, StagePositions]>([
-  ["rotations of the checkpoint", { use_rotary_positional_embeddings: true }, { kind: "checkpoint" }],
-  ["rotations counted on", { use_rotary_positional_embeddings: true }, { kind: "extrapolate" }],
+test.each<[string, object, StagePositions, (readonly LatentSize[])?]>([
+  ["rotations of the checkpoint", rotary, atCheckpoint],
+  ["rotations counted on", rotary, { kind: "extrapolate" }],
   [
     "rotations within those of an earlier stage, and temporal patches",
-    { use_rotary_positional_embeddings: true, patch_size_t: 2 },
+    patched,
     { kind: "interpolate", base: { frames: 2, height: 4, width: 4 } },
   ],
-  ["added sines", {}, { kind: "checkpoint" }],
-])("with %s", async (_, json, placement) => {
+  ["added sines", {}, atCheckpoint],
+  ["a first frame", { ...rotary, in_channels: 8 }, atCheckpoint],
+  ["a mask and what it leaves", { ...rotary, in_channels: 9 }, atCheckpoint],
+  ["a first frame, temporal patches and ofs", { ...patched, in_channels: 8, ofs_embed_dim: 8 }, atCheckpoint],
+  [
+    "a first frame and learned positions, of clips as long as these are for and of images",
+    { ...rotary, in_channels: 8, use_learned_positional_embeddings: true },
+    atCheckpoint,
+    [3, 1].map((frames) => ({ frames, height: 6, width: 8 })),
+  ],
+])("with %s", async (_, json, placement, clips = sizes) => {
   const config = parseTransformerConfig({ ...toyTransformer, ...json }, "config.json");
-  const alone = sizes.map((size, i) => {
+  const channels = config.inChannels - config.outChannels;
+  const alone = clips.map((size, i) => {
     const built = textToVideoGraph(config, { ...size, batch: 1, textLength: 5 }, null, placement);
-    const latents = hashInput([size.frames, 4, size.height, size.width], 1 + i);
-    const batch = { latents: [latents], text: [text], timesteps: [timesteps[i]] };
-    const noise = { seed: 1, step: 1, part: i };
-    return { graph: built.graph, feeds: textToVideoFeeds(built, schedule, { ...batch, noise }) };
+    const { frames, height, width } = paddedSize(size, config.patchT);
+    const condition = channels === 0 ? undefined : hashInput([frames, channels, height, width], 30 + i);
+    const batch = {
+      latents: [hashInput([size.frames, 4, size.height, size.width], 1 + i)],
+      text: [text],
+      conditions: condition && [condition],
+      timesteps: [timesteps[i]],
+      noise: { seed: 1, step: 1, part: i },
+    };
+    return { graph: built.graph, condition, feeds: textToVideoFeeds(built, schedule, batch) };
   });
-  const row = packedTextToVideo(config, sizes, null, placement);
-  const samples = alone.map(({ feeds }, i) => ({
+  const row = packedTextToVideo(config, clips, null, placement);
+  const samples = alone.map(({ feeds, condition }, i) => ({
     latents: feeds.latents.data as Float32Array,
     noise: feeds.noise.data as Float32Array,
     text,
+    condition,
     timestep: timesteps[i],
     weight: 0.5,
   }));
-  const packed = { graph: row.graph, feeds: packedRowFeeds(row, schedule, samples) };
-  const found = await evaluated([packed, ...alone]);
-  expect(found[0].perSample).toBeCloseToArray([...found[1].perSample, ...found[2].perSample], {
+  const values = weightsOf(row.graph);
+  const packed = await differentiated(row.graph, packedRowFeeds(row, schedule, samples), values);
+  const [first, second] = [
+    await differentiated(alone[0].graph, alone[0].feeds, values),
+    await differentiated(alone[1].graph, alone[1].feeds, values),
+  ];
+  expect(packed.perSample).toBeCloseToArray([...first.perSample, ...second.perSample], {
     rtol: 1e-5,
     atol: 0,
   });
-  expect(found[0].loss[0]).toBeCloseTo((found[1].loss[0] + found[2].loss[0]) / 2, 5);
+  expect(packed.loss[0]).toBeCloseTo((first.loss[0] + second.loss[0]) / 2, 5);
+  const largest = (values: readonly number[]) => Math.max(...values.map(Math.abs));
+  const overall = Math.max(...Object.values(packed.gradients).map(largest));
+  for (const [key, found] of Object.entries(packed.gradients)) {
+    const of = (each: Differentiated, at: number) => each.gradients[key]?.[at] ?? 0;
+    const off = largest(found.map((value, at) => value - (of(first, at) + of(second, at)) / 2));
+    expect(off / Math.max(largest(found), overall / 100), key).toBeLessThan(1e-5);
+  }
 });
 
-async function evaluated(batches: readonly MicroBatch[]) {
-  const shapes = new Map([...batches[0].graph.params].map(([key, { shape }]) => [key, shape]));
-  const values = hashWeights(Object.fromEntries(shapes));
-  const weights = new Map([...shapes].map(([key, shape]) => [key, { shape, data: values.get(key)! }]));
-  const learner = await Learner.start([engine], weights, { adamW: defaultAdamW, clip: null, average: false });
-  const results: Record<string, number[]>[] = [];
-  for (const { graph, feeds } of batches) {
-    const report = await learner.evaluate({ graph, feeds: feeds as Record<string, Value> });
-    results.push(
-      Object.fromEntries(
-        Object.entries(report).map(([name, { data }]) => [name, Array.from(data as Float32Array)]),
-      ),
-    );
-  }
-  await learner.close();
-  return results;
+test("a row refuses clips without what its model sees beside the text, and a text-to-video row clips with it", () => {
+  const rowOf = (channels: number) => {
+    const json = { ...toyTransformer, ...rotary, in_channels: channels };
+    return packedTextToVideo(parseTransformerConfig(json, "config.json"), sizes, null, atCheckpoint);
+  };
+  const values = new Float32Array(0);
+  const bare = { latents: values, noise: values, text, timestep: 1, weight: 1 };
+  expect(() => packedRowFeeds(rowOf(8), schedule, [bare, bare])).toThrow(/8 input .* got none/);
+  const seeing = { ...bare, condition: values };
+  expect(() => packedRowFeeds(rowOf(4), schedule, [seeing, seeing])).toThrow(/takes no conditioning latents/);
+});
+
+type Differentiated = Awaited<ReturnType<typeof differentiated>>;
+
+/** What a row declares, which is what any of its clips declares. */
+function weightsOf({ params }: LossGraph): Record<string, HostTensor> {
+  const shapes = Object.fromEntries([...params].map(([key, { shape }]) => [key, shape]));
+  const values = [...hashWeights(shapes)];
+  return Object.fromEntries(values.map(([key, data]) => [key, { dtype: "f32", shape: shapes[key], data }]));
+}
+
+async function differentiated(
+  { loss, report, params }: LossGraph,
+  feeds: Record<string, HostTensor>,
+  weights: Record<string, HostTensor>,
+) {
+  const keys = [...params.keys()];
+  const found = gradients(
+    loss,
+    keys.map((key) => params.get(key)!),
+  );
+  const grads = Object.fromEntries(keys.map((key, i) => [`gradient of ${key}`, found[i]]));
+  const model = toOnnx(simplify({ loss, ...report, ...grads }));
+  const outputs = await runModel(engine, model, { ...feeds, ...weights });
+  return {
+    loss: outputs.loss,
+    perSample: outputs.perSample,
+    gradients: Object.fromEntries(keys.map((key) => [key, outputs[`gradient of ${key}`]])),
+  };
 }

@@ -1,9 +1,10 @@
-/** @file Text to video over packed rows as something to train: the loss of a row of clips of any sizes, and its feeds. */
-// n samples, F_i latent frames, C channels, H_i and W_i latent height and width, T text tokens, N_i and S tokens
+/** @file The model over packed rows as something to train: the loss of a row of clips of any sizes, and its feeds. */
+// n samples, F_i latent frames, C and C' channels, H_i and W_i latent height and width, T text tokens, N_i and S tokens
 import type { NoiseSchedule } from "../../diffusion/schedule.ts";
+import type { Shape } from "../../graph/shape.ts";
 import { input, type Tensor } from "../../graph/tensor.ts";
 import type { T5Config } from "../../models/t5/config.ts";
-import type { TransformerConfig } from "../../models/transformer/config.ts";
+import { conditionChannels, type TransformerConfig } from "../../models/transformer/config.ts";
 import type { LatentSize } from "../../models/transformer/grid.ts";
 import { type Positions, positionsFor } from "../../models/transformer/positions/positions.ts";
 import { Scope } from "../../nn/scope.ts";
@@ -14,7 +15,15 @@ import type { PackedConditions } from "../diffusion/frame-pack/transformer.ts";
 import { type StagePositions, stageCoordinates } from "../diffusion/stage-positions.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import type { LossGraph } from "../learner.ts";
-import { floats, PARTS, rateFeeds, textFeeds, textInput } from "./text-to-video.ts";
+import {
+  floats,
+  ofsFeeds,
+  PARTS,
+  rateFeeds,
+  requireConditions,
+  textFeeds,
+  textInput,
+} from "./text-to-video.ts";
 
 /** The loss of rows of one layout. */
 export type PackedGraph = {
@@ -29,7 +38,7 @@ export type PackedGraph = {
 
 /**
  * Builds the loss of a row. It takes what `packedRowFeeds` gives, and reports `perSample [n]`.
- * @throws ConfigError for a model whose positions belong to one size of clips
+ * @throws ConfigError for clips of a size that the model has no positions for
  */
 export function packedTextToVideo(
   config: TransformerConfig,
@@ -45,6 +54,7 @@ export function packedTextToVideo(
     ...mixtureInputs(config, sizes, padded),
     timestep: input("timestep", [sizes.length, config.width]),
     text: textInput(p, { batch: sizes.length, textLength: layout.textLength }, config, textEncoder),
+    ...conditionInputs(config, padded),
     ...positionInputs(positions, sizes.length),
   };
   const { loss, perSample } = packedLoss(p.at(PARTS.transformer), x, config, layout);
@@ -72,6 +82,33 @@ function mixtureInputs(
   };
 }
 
+function conditionInputs(
+  config: TransformerConfig,
+  padded: readonly LatentSize[],
+): Pick<PackedConditions, "condition" | "ofs"> {
+  const { ofs, ...conditions } = Object.fromEntries(
+    Object.entries(packedConditionSpecs(config, padded)).map(([name, shape]) => [name, input(name, shape)]),
+  );
+  const condition = Object.values(conditions);
+  return { ...(condition.length === 0 ? {} : { condition }), ...(ofs === undefined ? {} : { ofs }) };
+}
+
+/** Shapes of what models take beside the text, for samples of these padded sizes: `condition/i`, and `ofs`. */
+export function packedConditionSpecs(
+  config: TransformerConfig,
+  padded: readonly LatentSize[],
+): Record<string, Shape> {
+  const channels = conditionChannels(config);
+  const conditions = padded.map((size, i): [string, Shape] => [
+    `condition/${i}`,
+    latentShape(config, size).with(2, channels),
+  ]);
+  return {
+    ...(channels === 0 ? {} : Object.fromEntries(conditions)),
+    ...(config.ofsDim === null ? {} : { ofs: [padded.length, config.ofsDim] }),
+  };
+}
+
 function positionsOf(
   config: TransformerConfig,
   layout: RowLayout,
@@ -90,7 +127,7 @@ function positionsOf(
   return { ...positions, cos: rows(cos, half), sin: rows(sin, half) };
 }
 
-/** Null where positions are rotations. */
+/** Null where positions are rotations alone, or the model has a table for clips of this size. */
 function addedRows(config: TransformerConfig, size: LatentSize, textLength: number): Float32Array | null {
   if (config.rotary && !config.learnedPositions) return null;
   const { added }: Positions = positionsFor(config, size, textLength);
@@ -108,7 +145,7 @@ function positionInputs(
   const added = Array.from({ length: samples }, (_, i) => inputs.get(`positions/${i}`));
   return {
     ...(cos && sin ? { rotation: { cos, sin } } : {}),
-    ...(added.every((rows) => rows !== undefined) ? { positions: added } : {}),
+    ...(added.some((rows) => rows !== undefined) ? { positions: added } : {}),
   };
 }
 
@@ -120,6 +157,8 @@ export type PackedSample = {
   readonly noise: Float32Array;
   /** Token ids `[T]`, or text states `[T, D]`. */
   readonly text: Int32Array | Float32Array;
+  /** Conditioning latents `[F, C', H, W]` of as many frames as the noise, for models that see more than the text. */
+  readonly condition?: Float32Array;
   /** 0 to 999 */
   readonly timestep: number;
   /** What it counts in the loss of its row. */
@@ -154,8 +193,25 @@ export function packedRowFeeds(
       layout.textLength,
     ),
     weights: floats([samples.length], weights),
+    ...conditionFeeds(config, layout, samples),
     ...positions,
   };
+}
+
+function conditionFeeds(
+  config: TransformerConfig,
+  { segments }: RowLayout,
+  samples: readonly PackedSample[],
+): Record<string, HostTensor> {
+  for (const { condition } of samples) requireConditions(config, condition !== undefined);
+  const specs = packedConditionSpecs(
+    config,
+    segments.map(({ size }) => size),
+  );
+  const fed = samples.flatMap(({ condition }, i) =>
+    condition === undefined ? [] : [[`condition/${i}`, floats(specs[`condition/${i}`], condition)]],
+  );
+  return { ...Object.fromEntries(fed), ...ofsFeeds(config, samples.length) };
 }
 
 /** `[1, F, C, H, W]` */

@@ -35,7 +35,7 @@ export type TextToVideoGraph = {
 
 /**
  * Builds the loss graph for micro-batches of one size. It takes `ids [B, T]` (with `textEncoder`) or `text [B, T, D]`,
- * for models that see more than the text `image [B, F, C', H, W]` of the padded size, and reports `perSample [B]`.
+ * for models that see more than the text `condition [B, F, C', H, W]` of the padded size, and reports `perSample [B]`.
  * @param placement where the stage of a training puts tokens
  */
 export function textToVideoGraph(
@@ -55,7 +55,7 @@ export function textToVideoGraph(
     weights: input("weights", [call.batch]),
     timestep: input("timestep", [call.batch, config.width]),
     text: textInput(p, call, config, textEncoder),
-    ...imageInputs(config, noise),
+    ...conditionInputs(config, noise),
     ...positionInputs(positions, config),
   };
   const { loss, perSample } = diffusionLoss(p.at(PARTS.transformer), x, config);
@@ -85,16 +85,16 @@ export function textInput(
 }
 
 /** What models take beside the text, for noise of this shape. */
-function imageInputs(config: TransformerConfig, noise: Shape): Pick<Conditions, "image" | "ofs"> {
-  const specs = imageSpecs(config, noise);
+function conditionInputs(config: TransformerConfig, noise: Shape): Pick<Conditions, "condition" | "ofs"> {
+  const specs = conditionSpecs(config, noise);
   return Object.fromEntries(Object.entries(specs).map(([name, shape]) => [name, input(name, shape)]));
 }
 
 /** Shapes of what models take beside the text. */
-export function imageSpecs(config: TransformerConfig, noise: Shape): { image?: Shape; ofs?: Shape } {
+export function conditionSpecs(config: TransformerConfig, noise: Shape): { condition?: Shape; ofs?: Shape } {
   const channels = conditionChannels(config);
   return {
-    ...(channels === 0 ? {} : { image: noise.with(2, channels) }),
+    ...(channels === 0 ? {} : { condition: noise.with(2, channels) }),
     ...(config.ofsDim === null ? {} : { ofs: [noise[0], config.ofsDim] }),
   };
 }
@@ -147,7 +147,7 @@ export function textToVideoFeeds(
     ...rateFeeds(timesteps, schedule, config),
     weights: floats([call.batch], weights ?? new Float32Array(call.batch).fill(1)),
     ...textFeeds(text, config, call.textLength),
-    ...imageFeeds(conditions, config, noise),
+    ...conditionFeeds(conditions, config, noise),
     ...positionFeeds(positions, config),
   };
 }
@@ -188,23 +188,34 @@ export function textFeeds(
   return { ids: { dtype: "i32", shape: [batch, textLength], data } };
 }
 
-function imageFeeds(
+function conditionFeeds(
   conditions: readonly Float32Array[] | undefined,
   config: TransformerConfig,
   noise: Shape,
 ): Record<string, HostTensor> {
-  const { ofsDim } = config;
-  const channels = conditionChannels(config);
-  if (channels > 0 !== (conditions !== undefined))
-    throw new ShapeError(
-      `a model of ${config.inChannels} input and ${config.outChannels} output channels takes ` +
-        `${conditions === undefined ? "conditioning latents with every sample, got none" : "no conditioning latents"}`,
-    );
-  const offsets = Array<number>(noise[0]).fill(OFS);
+  requireConditions(config, conditions !== undefined);
+  const shape = noise.with(2, conditionChannels(config));
   return {
-    ...(conditions === undefined ? {} : { image: floats(noise.with(2, channels), joinFloats(conditions)) }),
-    ...(ofsDim === null ? {} : { ofs: floats([noise[0], ofsDim], timestepFeatures(offsets, ofsDim)) }),
+    ...(conditions === undefined ? {} : { condition: floats(shape, joinFloats(conditions)) }),
+    ...ofsFeeds(config, noise[0]),
   };
+}
+
+/** @throws ShapeError where a model is given conditioning latents that it does not take, or takes some and is given none */
+export function requireConditions(config: TransformerConfig, hasSome: boolean): void {
+  const channels = conditionChannels(config);
+  if (channels > 0 === hasSome) return;
+  throw new ShapeError(
+    `a model of ${config.inChannels} input and ${config.outChannels} output channels takes ` +
+      `${hasSome ? "no conditioning latents" : "conditioning latents with every sample, got none"}`,
+  );
+}
+
+/** Features of `ofs` for so many samples, where the model has it. */
+export function ofsFeeds({ ofsDim }: TransformerConfig, batch: number): Record<string, HostTensor> {
+  if (ofsDim === null) return {};
+  const features = timestepFeatures(Array<number>(batch).fill(OFS), ofsDim);
+  return { ofs: floats([batch, ofsDim], features) };
 }
 
 function positionFeeds({ added, rotary }: Positions, { width, headDim }: TransformerConfig) {

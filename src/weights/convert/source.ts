@@ -58,7 +58,20 @@ async function openFolder(folder: string, component?: Component): Promise<Weight
     (file) => names.includes(file.name) && (component === undefined || fits(file.component, component)),
   );
   if (known) return openSource(join(folder, known.name), component);
+  if (component === "lora") return openSource(join(folder, onlyFile(folder, names)), component);
   return { path: folder, tensors: (await openWeights(folder)).tensors, metadata: {} };
+}
+
+/** The LoRA of a folder that has it under a name of its own. @throws {WeightsError} unless one file can be meant */
+function onlyFile(folder: string, names: readonly string[]): string {
+  const files = names.filter((name) => name.endsWith(".safetensors"));
+  if (files.length === 1) return files[0];
+  throw new WeightsError(
+    files.length === 0
+      ? `${folder} holds no LoRA; expected pytorch_lora_weights.safetensors, adapter_model.safetensors or one other ` +
+          ".safetensors file"
+      : `${folder} holds ${files.length} files that may be meant (${files.map(show).join(", ")}); name the one to use`,
+  );
 }
 
 /** What SAT saves for its transformer also holds the LoRA that was trained with it. */

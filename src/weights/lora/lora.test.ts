@@ -189,6 +189,23 @@ describe("writing", () => {
   });
 });
 
+describe("a folder", () => {
+  const pair = { [`${target}.lora_A.weight`]: f32([2, 6]), [`${target}.lora_B.weight`]: f32([6, 2]) };
+
+  test("is its only file of weights, whatever its name", async () => {
+    await save(pair);
+    expect((await readLora(folder)).source).toBe(join(folder, "lora.safetensors"));
+  });
+
+  test("of several files, or of none, is refused with what would do", async () => {
+    await expect(readLora(folder)).rejects.toThrow(
+      "holds no LoRA; expected pytorch_lora_weights.safetensors, adapter_model.safetensors or one other",
+    );
+    for (const name of ["a", "b"]) await writeSafetensors(join(folder, `${name}.safetensors`), pair);
+    await expect(readLora(folder)).rejects.toThrow('holds 2 files that may be meant ("a.safetensors", "b');
+  });
+});
+
 describe("a file is refused that", () => {
   const a = { [`${target}.lora_A.weight`]: f32([2, 6]) };
   const b = { [`${target}.lora_B.weight`]: f32([6, 2]) };

@@ -201,7 +201,7 @@ function conditions(
   return {
     timestep: rows("timestep", [config.width], 30),
     text: rows("text", [TEXT, 6], 40),
-    ...(config.inChannels === 8 ? { image: clips(feed, "image", 50, samples, padded) } : {}),
+    ...(config.inChannels === 8 ? { condition: clips(feed, "condition", 50, samples, padded) } : {}),
     ...(config.ofsDim ? { ofs: rows("ofs", [config.ofsDim], 60) } : {}),
   };
 }

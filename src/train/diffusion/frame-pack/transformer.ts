@@ -13,6 +13,7 @@ import type { TransformerConfig } from "../../../models/transformer/config.ts";
 import { unpatchify } from "../../../models/transformer/patch.ts";
 import { embed, headPatches } from "../../../models/transformer/transformer.ts";
 import type { Scope } from "../../../nn/scope.ts";
+import { addedBy, withCondition } from "../loss.ts";
 import type { PackedSegment, RowLayout } from "./layout.ts";
 
 /** What the transformer takes for one row; lists have an entry for every sample, in the order of the layout. */
@@ -22,11 +23,11 @@ export type PackedConditions = {
   /** Text encoder states, `[n, T, textDim]` */
   readonly text: Tensor;
   /** Conditioning latents behind the noisy ones on the channel axis */
-  readonly image?: readonly Tensor[];
+  readonly condition?: readonly Tensor[];
   /** Features of `ofs`, `[n, ofsDim]`, where the model has it */
   readonly ofs?: Tensor;
-  /** Rows added to the tokens of each sample, `[1, T + N_i, D]`, where positions are fixed and added */
-  readonly positions?: readonly Tensor[];
+  /** Rows added to the tokens of each sample, `[1, T + N_i, D]`; undefined for those that the model has a table for */
+  readonly positions?: readonly (Tensor | undefined)[];
   /** Rotary rows `[1, S, headDim / 2]` of `packedRotary`, where positions are rotations */
   readonly rotation?: Rotation;
 };
@@ -86,11 +87,11 @@ function embedSample(
   i: number,
   config: TransformerConfig,
 ) {
-  const latents = x.image ? concat([noisy, x.image[i]], 2) : noisy;
+  const latents = withCondition(noisy, x.condition?.[i]);
   const own = (rows: Tensor) => rows.slice(0, i, i + 1);
   const [text, timestep, ofs] = [own(x.text), own(x.timestep), x.ofs && own(x.ofs)];
   const positions = x.positions?.[i];
-  return embed(p, { latents, text, timestep, ofs, positions }, config, positions ? "rows" : "none");
+  return embed(p, { latents, text, timestep, ofs, positions }, config, addedBy({ positions }, config));
 }
 
 /**

@@ -1,8 +1,7 @@
 /** @file The posterior of the VAE: its moments apart, and latents drawn from it. */
 // F latent frames, C latent channels, H and W latent height and width
-import { drawNormals, type TorchRng } from "../../diffusion/noise.ts";
-import { ShapeError } from "../../errors.ts";
-import type { Floats } from "./entry.ts";
+import { ShapeError } from "../errors.ts";
+import { drawNormals, type TorchRng } from "./noise.ts";
 
 const f32 = Math.fround;
 
@@ -14,13 +13,16 @@ export type Moments = {
   readonly logVariance: Float32Array;
 };
 
+/** What an encoder gives of some frames, `[F, 2 C, H, W]`. */
+type Part = { readonly shape: readonly number[]; readonly data: Float32Array };
+
 /**
  * The moments in what the encoder gives: parts `[F, 2 C, H, W]` one after the other, means before log-variances.
  * @throws ShapeError for no parts, parts of several sizes, or an odd number of channels
  */
-export function momentsFrom(parts: readonly Floats[]): Moments {
+export function momentsFrom(parts: readonly Part[]): Moments {
   const [, twice, height, width] = parts[0]?.shape ?? [];
-  const isLike = ({ shape }: Floats) =>
+  const isLike = ({ shape }: Part) =>
     shape.length === 4 && `${shape.slice(1)}` === `${[twice, height, width]}`;
   if (parts.length === 0 || twice % 2 !== 0 || !parts.every(isLike))
     throw new ShapeError(
