@@ -68,6 +68,8 @@ describe("a call that is wrong exits with 2 and leaves nothing:", () => {
     ],
     [["forward", "transformer", "--model", model], /--output is missing/],
     [["forward", "transformer", "--model", model, "-o", "x.safetensors"], /hidden_states is missing/],
+    [["train", "lora"], /the recipe is missing: train lora RECIPE\.yaml/],
+    [["calibrate", "--model", "nowhere"], /nowhere is not a checkpoint folder/],
     [["inspect"], /PATH is missing/],
     [["inspect", "nowhere"], /no file or folder "nowhere"/],
     [["bench", "unet"], /unknown benchmark unet; known are dit/],
