@@ -25,6 +25,11 @@ export class CancelledError extends Error {
   override name = "CancelledError";
 }
 
+/** For a path from outside at which nothing stands, or nothing that this user can see. */
+export function nothingAt(path: string, cause?: unknown): ConfigError {
+  return new ConfigError(`there is no file or folder "${path}"; check the path`, { cause });
+}
+
 /** Letters to insert, remove or change on the way from one word to another; for messages that guess what was meant. */
 export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);

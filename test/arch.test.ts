@@ -130,6 +130,12 @@ const rules: Readonly<Record<string, Rule>> = {
       (node) => node.kind === ts.SyntaxKind.AnyKeyword,
       "any",
     ),
+  "messages of errors begin small and end without a full stop": (files) =>
+    eachNode(
+      files.filter(({ isTest }) => !isTest),
+      (node) => isError(node) && !isMessage(node.arguments?.[0]?.getText() ?? ""),
+      "a message that begins with a capital or ends with a full stop",
+    ),
   "every file says first what it is": (files) =>
     files
       .filter(({ text }) => !/^(#!.*\n)?\/\*\* @file \S[^\n]* \*\/\n/.test(text))
@@ -199,6 +205,14 @@ describe("the rules", () => {
       ["nothing is exported as default", ["src/nn/a.ts", "export default 1;"]],
       ["nothing is exported as default", ["src/nn/a.ts", "export default function f() {}"]],
       ["any is not used", ["src/nn/a.ts", "const a = b as any;"]],
+      [
+        "messages of errors begin small and end without a full stop",
+        ["src/nn/a.ts", 'throw new ConfigError("Cannot read it");'],
+      ],
+      [
+        "messages of errors begin small and end without a full stop",
+        ["src/nn/a.ts", "throw new Error(`it is wrong; ` + `give another.`, { cause });"],
+      ],
       ["files have at most 400 lines", ["src/nn/a.ts", "\n".repeat(400)]],
       ["functions have at most 60 lines", ["src/nn/a.ts", `const f = () => {${"\n1;".repeat(60)}};`]],
       ["no folder or file is named utils, helpers or common", ["src/nn/utils.ts", ""]],
@@ -282,6 +296,15 @@ function eachNode(files: readonly SourceFile[], matches: (node: ts.Node) => bool
       found.push(`${path}:${line + 1}: ${what}`);
     });
   return found;
+}
+
+function isError(node: ts.Node): node is ts.NewExpression {
+  return ts.isNewExpression(node) && /(Error|Failure)$/.test(node.expression.getText());
+}
+
+/** Whether the source of a message goes on from "error: "; a name such as STG or RIFLEx may come first. */
+function isMessage(source: string): boolean {
+  return !/^[`"'][A-Z][a-z]+[ "`',:]/.test(source) && !/[^.]\.[`"']$/.test(source);
 }
 
 /** A `describe` is a list of tests, not a function that anyone calls. */

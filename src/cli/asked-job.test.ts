@@ -26,6 +26,6 @@ test.each(["image", "video", "control", "start-image", "end-image", "invert"])(
   "a missing file of --%s is told before the model is downloaded",
   async (name) => {
     const call = asked("a", "--model", "owner/name", `--${name}`, "nowhere.png");
-    await expect(call).rejects.toThrow('There is no file or folder "nowhere.png"; check the path.');
+    await expect(call).rejects.toThrow('there is no file or folder "nowhere.png"; check the path');
   },
 );

@@ -1,7 +1,7 @@
 /** @file What a call of `cogvideox generate` asks for: prompts, seeds, and everything that can be refused at once. */
 import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, nothingAt } from "../errors.ts";
 import { looksLikeModelId } from "../hub/model-id.ts";
 import { formatOf } from "../media/formats.ts";
 import { STDOUT } from "../media/fragments.ts";
@@ -44,9 +44,7 @@ export async function requireMakeable({ values, prompts }: Job): Promise<void> {
   const named = sources.map((name) => values[name]).filter((source) => source !== undefined);
   // With a checkpoint at hand the run itself refuses what is missing, and first a mode that is not the checkpoint's.
   const isDownloaded = model !== undefined && looksLikeModelId(model) && !(await exists(model));
-  for (const source of isDownloaded ? named : [])
-    if (!(await exists(source)))
-      throw new ConfigError(`There is no file or folder "${source}"; check the path.`);
+  for (const source of isDownloaded ? named : []) if (!(await exists(source))) throw nothingAt(source);
   const isTextAlone = model === undefined && named.length === 0 && values.steps !== 0;
   if (isTextAlone && values["prompt-states"] === undefined && prompts.some((prompt) => prompt.trim() === ""))
     throw new ConfigError("the prompt is empty; describe the video in a sentence or more");

@@ -42,6 +42,6 @@ test("sound alone is no clip", async () => {
   const reading = async () => {
     for await (const _ of readVideo(at("sound.mp4")));
   };
-  await expect(reading()).rejects.toThrow(/Cannot read ".*sound.mp4": it holds no video stream/);
+  await expect(reading()).rejects.toThrow(/cannot read ".*sound.mp4": it holds no video stream/);
   await expect(probeVideo(at("sound.mp4"))).rejects.toThrow(/it holds no video stream/);
 });

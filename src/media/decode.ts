@@ -326,5 +326,5 @@ function lowerCaseTags(container: FormatContext): Record<string, string> {
 
 function unreadable(file: string, why: string, code?: number, lib?: Ffmpeg["lib"]): ConfigError {
   const cause = code !== undefined && lib ? new lib.FFmpegError(code) : undefined;
-  return new ConfigError(`Cannot read "${file}": ${why}; give a playable video file.`, { cause });
+  return new ConfigError(`cannot read "${file}": ${why}; give a playable video file`, { cause });
 }

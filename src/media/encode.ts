@@ -131,7 +131,7 @@ function connectFilter(
   const filters = parts.graph.filters ?? [];
   parts.source = filters.find((each) => each.filter?.name === "buffer");
   parts.sink = filters.find((each) => each.filter?.name === "buffersink");
-  if (!parts.source || !parts.sink) throw new Error(`The conversion for "${name}" has no input or output.`);
+  if (!parts.source || !parts.sink) throw new Error(`the conversion for "${name}" has no input or output`);
 }
 
 function allocateContainer(
@@ -156,7 +156,9 @@ async function openCodec(
     recording.codec as Parameters<typeof lib.Codec.findEncoderByName>[0],
   );
   if (!found)
-    throw new Error(`The installed node-av has no "${recording.codec}" encoder, needed for "${name}".`);
+    throw new Error(
+      `the installed node-av has no "${recording.codec}" encoder, needed for "${name}"; install node-av@6.1.1`,
+    );
   codec.allocContext3(found);
   codec.width = sink!.buffersinkGetWidth();
   codec.height = sink!.buffersinkGetHeight();

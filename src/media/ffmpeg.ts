@@ -27,8 +27,8 @@ async function importNodeAv(): Promise<Ffmpeg> {
     return { lib, constants };
   } catch (cause) {
     throw new ConfigError(
-      'Reading and writing video needs the optional package "node-av", which could not be loaded; ' +
-        "install it with `npm install node-av@6.1.1`, or write the frames to a folder (a path ending in /).",
+      'reading and writing video needs the optional package "node-av", which could not be loaded; ' +
+        "install it with `npm install node-av@6.1.1`, or write the frames to a folder (a path ending in /)",
       { cause },
     );
   }
@@ -68,7 +68,7 @@ export function fileFailure(
   detail: string,
   cause: unknown,
 ): Error {
-  return new Error(`Could not ${doing} "${file}": ${(code && remedies[code]) ?? detail}.`, { cause });
+  return new Error(`cannot ${doing} "${file}": ${(code && remedies[code]) ?? detail}`, { cause });
 }
 
 /** `fileFailure` for an error thrown by node:fs; anything else comes back as it is. */

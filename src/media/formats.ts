@@ -16,7 +16,7 @@ export function formatOf(file: string): VideoFormat {
   throw new ConfigError(
     `"${file}" has no known video extension; use ${Object.keys(recordings)
       .map((name) => `.${name}`)
-      .join(", ")}, or a path ending in / (or -png) for a folder of PNG frames.`,
+      .join(", ")}, or a path ending in / (or -png) for a folder of PNG frames`,
   );
 }
 

@@ -14,7 +14,7 @@ export interface Fraction {
 export function frameRate(fps: number): Fraction {
   if (!(fps > 0 && fps <= 1000))
     throw new ConfigError(
-      `fps must be a number above 0 and at most 1000, got ${fps}; the models make 8 or 16.`,
+      `fps must be a number above 0 and at most 1000, got ${fps}; the models make 8 or 16`,
     );
   if (Number.isInteger(fps)) return { num: fps, den: 1 };
   const broadcast = Math.round(fps * 1.001);

@@ -19,7 +19,7 @@ describe("interleavedToRgb", () => {
   test("names the channel and pixel of a NaN", () => {
     const values = [0, 0, 0, 0, 0, Number.NaN];
     expect(() => interleavedToRgb(values, { frames: 1, height: 1, width: 2 })).toThrow(
-      /Frame 0 .* channel 2 at row 0, column 1 is NaN/,
+      /frame 0 .* channel 2 at row 0, column 1 is NaN/,
     );
   });
 
@@ -41,7 +41,7 @@ describe("signedToRgb", () => {
     const values = new Float32Array(2 * 3 * 2 * 3);
     values[18 + 6 + 4] = Number.NaN; // frame 1, channel 1, row 1, column 1 of [2, 3, 2, 3]
     expect(() => [...signedToRgb(values, { height: 2, width: 3 })]).toThrow(
-      /Frame 1 .* channel 1 at row 1, column 1 is NaN/,
+      /frame 1 .* channel 1 at row 1, column 1 is NaN/,
     );
   });
 });

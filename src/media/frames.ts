@@ -81,7 +81,7 @@ function requireWholeFrames({ length }: ArrayLike<number>, size: PixelSize): voi
 
 function wrongLength(length: number, { height, width }: PixelSize, frames: number): ShapeError {
   const expected = 3 * frames * height * width;
-  return new ShapeError(`${frames} RGB frames of ${width}x${height} have ${expected} values, got ${length}.`);
+  return new ShapeError(`${frames} RGB frames of ${width}x${height} have ${expected} values, got ${length}`);
 }
 
 /** @param pixel counted over all frames */
@@ -89,7 +89,7 @@ function notANumber(channel: number, pixel: number, { height, width }: PixelSize
   const frame = Math.floor(pixel / (height * width));
   const row = Math.floor(pixel / width) % height;
   return new Error(
-    `Frame ${frame} is not a picture: channel ${channel} at row ${row}, column ${pixel % width} is NaN ` +
-      "instead of a number; the model's output is broken (wrong weights, or float16 overflow).",
+    `frame ${frame} is not a picture: channel ${channel} at row ${row}, column ${pixel % width} is NaN ` +
+      "instead of a number; the model's output is broken (wrong weights, or float16 overflow)",
   );
 }

@@ -83,7 +83,7 @@ describe("readPicture", () => {
     await writeClip("clip.mp4", 3);
     for (const name of ["empty.png", "garbage.png", "half.png", "clip.mp4"])
       await expect(readPicture(at(name)), name).rejects.toThrow(
-        /^Cannot read ".*": it is damaged or not a supported/,
+        /^cannot read ".*": it is damaged or not a supported/,
       );
     await expect(readPicture(new Uint8Array(0))).rejects.toThrow(/the image of 0 bytes/);
     await expect(readPicture(at("nowhere.png"))).rejects.toThrow(/no file or folder/);
@@ -141,7 +141,7 @@ describe("readClip", () => {
     await expect(collect(new Uint8Array(0))).rejects.toThrow(ConfigError);
     await expect(collect(new TextEncoder().encode("nonsense ".repeat(100)))).rejects.toThrow(ConfigError);
     writeFileSync(at("zero.mp4"), "");
-    await expect(collect(at("zero.mp4"))).rejects.toThrow(/Cannot read ".*zero.mp4"/);
+    await expect(collect(at("zero.mp4"))).rejects.toThrow(/cannot read ".*zero.mp4"/);
     expect(await collect([])).toEqual([]);
   });
 });

@@ -46,14 +46,14 @@ export async function openPngFolder(
 async function checkReplaceable(target: string): Promise<void> {
   const found = await stat(target).catch(() => null);
   if (!found) return;
-  if (!found.isDirectory()) throw new ConfigError(`"${target}" is a file; name a folder for the PNG frames.`);
+  if (!found.isDirectory()) throw new ConfigError(`"${target}" is a file; name a folder for the PNG frames`);
   const foreign = (await readdir(target)).find(
     (name) => name !== RECIPE_FILE && !/^frame_\d+\.png$/.test(name),
   );
   if (foreign !== undefined)
     throw new ConfigError(
-      `The folder "${target}" holds other files ("${foreign}"), and writing frames would replace it; ` +
-        "name a new or empty folder.",
+      `the folder "${target}" holds other files ("${foreign}"), and writing frames would replace it; ` +
+        "name a new or empty folder",
     );
 }
 

@@ -1,7 +1,7 @@
 /** @file The mark that says where a picture or video comes from, in the vocabulary of the IPTC. */
 import { open, readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
-import { ConfigError } from "../errors.ts";
+import { nothingAt } from "../errors.ts";
 import { inspectVideo } from "./decode.ts";
 import { xmpDigitalSourceType } from "./embed.ts";
 
@@ -20,7 +20,7 @@ const TAIL = 1 << 16;
  */
 export async function readDigitalSourceType(file: string): Promise<string | null> {
   const found = await stat(file).catch((cause) => {
-    throw new ConfigError(`There is no file or folder "${file}"; check the path.`, { cause });
+    throw nothingAt(file, cause);
   });
   if (found.isDirectory()) {
     const frame = (await readdir(file)).filter((name) => /\.png$/i.test(name)).sort()[0];

@@ -75,7 +75,7 @@ describe("readImage", () => {
       .toBuffer();
     writeFileSync(at(name), name === "cut.png" ? noise.subarray(0, noise.length / 2) : "no image");
     await expect(readImage(at(name))).rejects.toThrow(ConfigError);
-    await expect(readImage(at(name))).rejects.toThrow(new RegExp(`Cannot read ".*${name}": it is damaged`));
+    await expect(readImage(at(name))).rejects.toThrow(new RegExp(`cannot read ".*${name}": it is damaged`));
   });
 
   test("sees a file that was replaced under its name", async () => {
@@ -176,7 +176,7 @@ describe("readVideo", () => {
     "says in a sentence that a .%s of garbage is no video",
     async (format) => {
       writeFileSync(at(`garbage.${format}`), "nonsense ".repeat(500));
-      await expect(collect(at(`garbage.${format}`))).rejects.toThrow(/Cannot read ".*garbage/);
+      await expect(collect(at(`garbage.${format}`))).rejects.toThrow(/cannot read ".*garbage/);
       await expect(probeVideo(at(`garbage.${format}`))).rejects.toThrow(ConfigError);
     },
   );
@@ -185,7 +185,7 @@ describe("readVideo", () => {
     const whole = readFileSync(await writeClip("whole.mp4", 16));
     writeFileSync(at("short.mp4"), whole.subarray(0, whole.length * 0.7));
     await expect(collect(at("short.mp4"))).rejects.toThrow(
-      /Cannot read ".*short.mp4": .*(cut short|damaged)/,
+      /cannot read ".*short.mp4": .*(cut short|damaged)/,
     );
   });
 

@@ -2,7 +2,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import sharp from "sharp";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, nothingAt } from "../errors.ts";
 import { decodeFrames, inspectVideo, packetTimestamps, type VideoFrame, type VideoInfo } from "./decode.ts";
 import type { RgbImage } from "./frames.ts";
 
@@ -30,7 +30,7 @@ export async function* readVideo(file: string, options: ReadVideoOptions = {}): 
     if (image.width !== first.width || image.height !== first.height)
       throw new ConfigError(
         `"${frame}" is ${image.width}x${image.height}, but the first frame of its folder is ` +
-          `${first.width}x${first.height}; the frames of a video have one size.`,
+          `${first.width}x${first.height}; the frames of a video have one size`,
       );
     yield { ...image, timestampSeconds: index++ / (options.folderFps ?? 8) };
   }
@@ -81,7 +81,7 @@ export async function decodedTimestamps(file: string, options: ReadVideoOptions 
 export async function readImage(source: string | Uint8Array): Promise<RgbImage> {
   const name = typeof source === "string" ? `"${source}"` : `the image of ${source.length} bytes`;
   if (typeof source === "string" && (await isFolder(source)))
-    throw new ConfigError(`"${source}" is a folder; give the name of an image file.`);
+    throw new ConfigError(`"${source}" is a folder; give the name of an image file`);
   // Bytes, not the name: libvips remembers files by name and would show the old picture of one that was replaced.
   const bytes = typeof source === "string" ? await readFile(source) : source;
   try {
@@ -109,7 +109,7 @@ async function uprightSize(file: string): Promise<{ width: number; height: numbe
 
 function notAnImage(name: string, cause: unknown): ConfigError {
   return new ConfigError(
-    `Cannot read ${name}: it is damaged or not a supported image; give a PNG, JPEG, WebP, AVIF, GIF or TIFF.`,
+    `cannot read ${name}: it is damaged or not a supported image; give a PNG, JPEG, WebP, AVIF, GIF or TIFF`,
     { cause },
   );
 }
@@ -117,14 +117,14 @@ function notAnImage(name: string, cause: unknown): ConfigError {
 async function frameFiles(folder: string): Promise<string[]> {
   const names = (await readdir(folder)).filter((name) => /^[^.].*\.(png|jpe?g|webp|avif|tiff?)$/i.test(name));
   if (names.length === 0)
-    throw new ConfigError(`The folder "${folder}" holds no images; give a folder of PNG or JPEG frames.`);
+    throw new ConfigError(`the folder "${folder}" holds no images; give a folder of PNG or JPEG frames`);
   const natural = new Intl.Collator("en", { numeric: true });
   return names.sort(natural.compare).map((name) => path.join(folder, name));
 }
 
 async function isFolder(file: string): Promise<boolean> {
   const found = await stat(file).catch((cause) => {
-    throw new ConfigError(`There is no file or folder "${file}"; check the path.`, { cause });
+    throw nothingAt(file, cause);
   });
   return found.isDirectory();
 }

@@ -2,7 +2,7 @@
 import { open, readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import sharp, { type Metadata } from "sharp";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, nothingAt } from "../errors.ts";
 import { inspectVideo } from "./decode.ts";
 import { gifComments, xmpDescription } from "./embed.ts";
 import { RECIPE_FILE } from "./png-folder.ts";
@@ -13,7 +13,7 @@ import { RECIPE_FILE } from "./png-folder.ts";
  */
 export async function readRecipe(file: string): Promise<unknown | null> {
   const found = await stat(file).catch((cause) => {
-    throw new ConfigError(`There is no file or folder "${file}"; check the path.`, { cause });
+    throw nothingAt(file, cause);
   });
   for (const comment of found.isDirectory() ? await folderComments(file) : await fileComments(file)) {
     const recipe = parseRecipe(comment);
@@ -58,7 +58,7 @@ async function imageMetadata(file: string): Promise<Metadata> {
   try {
     return await sharp(await readFile(file)).metadata();
   } catch (cause) {
-    throw new ConfigError(`Cannot read "${file}": the image is damaged.`, { cause });
+    throw new ConfigError(`cannot read "${file}": the image is damaged; make it anew`, { cause });
   }
 }
 

@@ -58,7 +58,7 @@ export async function createVideoWriter(file: string, options: VideoWriterOption
   const target = path.resolve(file);
   checkOptions(options);
   if ((options.fragmented || isStdout) && format !== "mp4")
-    throw new ConfigError(`A video is written in fragments as MP4 only, got .${format} for "${file}".`);
+    throw new ConfigError(`a video is written in fragments as MP4 only, got .${format} for "${file}"`);
   if (!isStdout) await checkTarget(target, format);
   const opening = isStdout ? openStdout(fragmentsOf(options)) : openSink(target, format, options);
   const sink = await opening.catch((error) => {
@@ -73,13 +73,13 @@ const QUALITY = 80;
 function checkOptions({ width, height, quality = QUALITY, metadata = {} }: VideoWriterOptions): void {
   for (const [name, value] of Object.entries({ width, height }))
     if (!Number.isInteger(value) || value < 1 || value > 16384)
-      throw new ConfigError(`${name} must be a whole number from 1 to 16384, got ${value}.`);
+      throw new ConfigError(`${name} must be a whole number from 1 to 16384, got ${value}`);
   if (!(quality >= 0 && quality <= 100))
-    throw new ConfigError(`quality must be a number from 0 to 100, got ${quality}.`);
+    throw new ConfigError(`quality must be a number from 0 to 100, got ${quality}`);
   const wrongTag = Object.keys(metadata).find((name) => !/^[\x20-\x7e]{1,79}$/.test(name));
   if (wrongTag !== undefined)
     throw new ConfigError(
-      `A metadata tag is named by 1 to 79 ASCII characters (title, artist), got "${wrongTag}".`,
+      `a metadata tag is named by 1 to 79 ASCII characters (title, artist), got "${wrongTag}"`,
     );
 }
 
@@ -88,18 +88,18 @@ async function checkTarget(target: string, format: VideoFormat): Promise<void> {
   const found = await stat(folder).catch(() => null);
   if (!found?.isDirectory())
     throw new ConfigError(
-      `The folder "${folder}" for "${path.basename(target)}" does not exist; create it or choose another.`,
+      `the folder "${folder}" for "${path.basename(target)}" does not exist; create it or choose another`,
     );
   await access(folder, constants.W_OK).catch((cause) => {
     throw new ConfigError(
-      `The folder "${folder}" is not writable; change its permissions or choose another.`,
+      `the folder "${folder}" is not writable; change its permissions or choose another`,
       {
         cause,
       },
     );
   });
   if (format !== "png" && (await stat(target).catch(() => null))?.isDirectory())
-    throw new ConfigError(`"${target}" is a folder; give the name of a .${format} file.`);
+    throw new ConfigError(`"${target}" is a folder; give the name of a .${format} file`);
 }
 
 async function openSink(
@@ -153,7 +153,7 @@ function fileTags({ metadata, recipe, digitalSourceType }: VideoWriterOptions): 
   try {
     return { ...metadata, ...source, comment: JSON.stringify(recipe) };
   } catch (cause) {
-    throw new ConfigError(`The recipe cannot be written as JSON: ${(cause as Error).message}.`, { cause });
+    throw new ConfigError(`the recipe cannot be written as JSON: ${(cause as Error).message}`, { cause });
   }
 }
 
@@ -191,7 +191,7 @@ function videoWriter(file: string, sink: VideoSink, frameBytes: number): VideoWr
 
   async function orAbandon(task: () => Promise<void>): Promise<void> {
     if (state !== "open")
-      throw new Error(`"${file}" is ${state}; no frame can be added and it cannot be finished.`);
+      throw new Error(`"${file}" is ${state}; no frame can be added and it cannot be finished`);
     try {
       await task();
     } catch (error) {
@@ -205,7 +205,7 @@ function videoWriter(file: string, sink: VideoSink, frameBytes: number): VideoWr
       inTurn(() =>
         orAbandon(async () => {
           if (rgb.length !== frameBytes)
-            throw new ConfigError(`A frame of "${file}" has ${frameBytes} bytes, got ${rgb.length}.`);
+            throw new ConfigError(`a frame of "${file}" has ${frameBytes} bytes, got ${rgb.length}`);
           await sink.write(rgb);
           numFrames++;
         }),

@@ -68,8 +68,10 @@ describe("a call that is wrong exits with 2 and leaves nothing:", () => {
     ],
     [["forward", "transformer", "--model", model], /--output is missing/],
     [["forward", "transformer", "--model", model, "-o", "x.safetensors"], /hidden_states is missing/],
+    [["train", "lora"], /the recipe is missing: train lora RECIPE\.yaml/],
+    [["calibrate", "--model", "nowhere"], /nowhere is not a checkpoint folder/],
     [["inspect"], /PATH is missing/],
-    [["inspect", "nowhere"], /no file or folder nowhere/],
+    [["inspect", "nowhere"], /no file or folder "nowhere"/],
     [["bench", "unet"], /unknown benchmark unet; known are dit/],
     [["bench", "dit", "--layers", "0"], /--layers must be at least 1, got 0/],
   ] as [string[], RegExp][])("%j", async (args, says) => {
@@ -121,7 +123,7 @@ describe("a full disk is one sentence, and nothing is left on it:", () => {
       ["--save-latents", "latents.safetensors", "-o", "../clip.mp4"],
       /latents\.safetensors is full/,
     ],
-    ["the video", 4, ["-o", "clip.mp4"], /Could not .*clip\.mp4": the disk is full/],
+    ["the video", 4, ["-o", "clip.mp4"], /cannot .*clip\.mp4": the disk is full/],
     ["the PNG files", 16, ["-o", "clip-png"], /the disk is full/],
   ] as const)("%s", async (_, kib, args, says) => {
     const folder = temporaryFolder();

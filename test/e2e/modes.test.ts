@@ -103,12 +103,12 @@ test("sources and LoRAs that cannot be used leave an older clip as it was", asyn
   });
   const before = readdirSync(folder);
   for (const [checkpoint, args, says, code] of [
-    ["t2v-rope", ["--video", at("nothing.mp4")], /Cannot read ".*nothing\.mp4"/, 2],
-    ["t2v-rope", ["--video", at("text.mp4")], /Cannot read ".*text\.mp4"/, 2],
-    ["t2v-rope", ["--video", at("half.mkv")], /Cannot read ".*half\.mkv"/, 2],
+    ["t2v-rope", ["--video", at("nothing.mp4")], /cannot read ".*nothing\.mp4"/, 2],
+    ["t2v-rope", ["--video", at("text.mp4")], /cannot read ".*text\.mp4"/, 2],
+    ["t2v-rope", ["--video", at("half.mkv")], /cannot read ".*half\.mkv"/, 2],
     ["t2v-rope", ["--video", "test/fixtures/media/clips/sound.mp4"], /it holds no video stream/, 2],
-    ["control", ["--control", at("text.mp4")], /Cannot read ".*text\.mp4"/, 2],
-    ["i2v-learned", ["--image", at("nothing.png")], /Cannot read ".*nothing\.png": it is damaged/, 2],
+    ["control", ["--control", at("text.mp4")], /cannot read ".*text\.mp4"/, 2],
+    ["i2v-learned", ["--image", at("nothing.png")], /cannot read ".*nothing\.png": it is damaged/, 2],
     ["i2v-learned", ["--image", at("text.mp4")], /give a PNG, JPEG, WebP, AVIF, GIF or TIFF/, 2],
     ["t2v-rope", ["--lora", at("lora.safetensors")], /lora\.safetensors/, 1],
     [

@@ -45,9 +45,9 @@ export const calibrate = command({
     const engine = engineOptions(values);
     const folder = await modelFolder(values, context);
     const file = values.output ?? join(folder, CALIBRATION_FILE);
-    await requireWritable(file);
     const pipeline = await loadPipeline(folder, engine);
     try {
+      await requireWritable(file);
       const { measured, recipe } = await measure(pipeline, prompt, values, context);
       const { ratios } = measured;
       const coefficients = teaCacheCoefficients(measured);

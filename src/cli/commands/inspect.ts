@@ -1,7 +1,7 @@
 /** @file `cogvideox inspect`: what a checkpoint, a clip or a file of tensors is. */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { ConfigError } from "../../errors.ts";
+import { ConfigError, nothingAt } from "../../errors.ts";
 import { readConfigs } from "../../train/recipe/model-folder.ts";
 import { reachOfLosses } from "../../train/unreached-params.ts";
 import { exists } from "../../weights/file.ts";
@@ -35,7 +35,7 @@ type Inspection = {
 
 async function inspectPath(path: string): Promise<Inspection> {
   const found = await stat(path).catch((cause) => {
-    throw new ConfigError(`there is no file or folder ${path}; check the path`, { cause });
+    throw nothingAt(path, cause);
   });
   if (found.isDirectory() && (await isCheckpoint(path))) {
     const report = await inspectCheckpoint(path);

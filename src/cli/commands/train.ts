@@ -52,8 +52,12 @@ export const train: Command = {
 };
 
 function target(positionals: readonly string[]): { readonly only?: "vae" | "lora"; readonly file: string } {
-  if (positionals.length === 1) return { file: positionals[0] };
   const [only, file, ...rest] = positionals;
+  if (file === undefined && (only === "vae" || only === "lora"))
+    throw new ConfigError(
+      `the recipe is missing: train ${only} RECIPE.yaml; ./${only} is a file of that name`,
+    );
+  if (file === undefined) return { file: only };
   if (only !== "vae" && only !== "lora")
     throw new ConfigError(`train takes one recipe, or vae or lora before it; got ${positionals.join(" ")}`);
   if (rest.length > 0) throw new ConfigError(`train takes one recipe, got ${[file, ...rest].join(" and ")}`);

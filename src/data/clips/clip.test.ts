@@ -123,7 +123,7 @@ describe("a clip", () => {
     const bytes = readFileSync(file);
     const plan = await planClip({ file }, { ...request, frames: 17 });
     writeFileSync(file, bytes.subarray(0, bytes.length - 900));
-    await expect(readClip({ file }, plan)).rejects.toThrow(/Cannot read ".*cut.mp4"/);
+    await expect(readClip({ file }, plan)).rejects.toThrow(/cannot read ".*cut.mp4"/);
     writeFileSync(file, "no video");
     await expect(planClip({ file }, request)).rejects.toThrow(/it is not a video/);
   });

@@ -70,7 +70,7 @@ export async function readClip({ file }: Pick<ClipSource, "file">, plan: ClipPla
   const again = planFor(await probeVideo(file), await decodedTimestamps(file), plan.request, plan.draw);
   const found = await decodeClip(file, again);
   if (found === null)
-    throw new ConfigError(`Cannot read "${file}": its frames have no steady order in time; encode it anew.`);
+    throw new ConfigError(`cannot read "${file}": its frames have no steady order in time; encode it anew`);
   return found;
 }
 

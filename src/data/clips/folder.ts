@@ -20,7 +20,7 @@ const VIDEOS = /\.(mp4|m4v|mov|mkv|webm|avi|gif)$/i;
  */
 export async function readClipFolder(folder: string): Promise<ClipList> {
   const names = await readdir(folder).catch((cause) => {
-    throw new ConfigError(`There is no folder "${folder}" with a data set; check the path.`, { cause });
+    throw new ConfigError(`there is no folder "${folder}" with a data set; check the path`, { cause });
   });
   const list = await clipsOf(folder, await rowsOf(folder, names));
   if (list.clips.length === 0 && list.problems.length === 0)

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { type BigIntStats, createReadStream } from "node:fs";
 import { mkdir, readdir, readFile, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { ConfigError } from "../../errors.ts";
+import { ConfigError, nothingAt } from "../../errors.ts";
 import { writeWhole } from "../run/whole-file.ts";
 import { type Digest, digestOfFacts } from "./key.ts";
 
@@ -67,7 +67,7 @@ export class FileDigests {
 
 async function statOf(file: string): Promise<BigIntStats> {
   return stat(file, { bigint: true }).catch((cause) => {
-    throw new ConfigError(`There is no file or folder "${file}"; check the path.`, { cause });
+    throw nothingAt(file, cause);
   });
 }
 

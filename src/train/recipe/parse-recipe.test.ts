@@ -131,6 +131,10 @@ test.each([
   expect(() => parse(text)).toThrow(message);
 });
 
+test("says where text stops being YAML", () => {
+  expect(() => parse("some\nprose: here")).toThrow(/^toy\.yaml is not YAML: .* at line 1, column 1$/);
+});
+
 test.each([
   ["vae: {stages: [{batch: 5}]}", "vae.stages[0].steps is missing; it must be a whole number, 1 or more"],
   [`${stages}seed: -1`, "seed is -1; it must be a whole number, 0 or more"],

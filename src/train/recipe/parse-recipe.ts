@@ -32,7 +32,9 @@ export function parseRecipe(text: string, source: string): Recipe {
 function readYaml(text: string, source: string): unknown {
   const document = parseDocument(text, { prettyErrors: true });
   if (document.errors.length > 0)
-    throw new ConfigError(`${source} is not YAML: ${document.errors[0].message.split("\n")[0]}`);
+    throw new ConfigError(
+      `${source} is not YAML: ${document.errors[0].message.split("\n")[0].replace(/:$/, "")}`,
+    );
   const json: unknown = document.toJS() ?? {};
   if (typeof json !== "object" || json === null || Array.isArray(json))
     throw new ConfigError(`${source} must hold fields such as "seed: 1", got ${JSON.stringify(json)}`);
