@@ -187,14 +187,19 @@ export class OnnxWriter {
 
   private widened({ name, dtype }: StoredParam, node: Tensor): string {
     const isSmall = sizeOf(node.shape) < WIDEN_LATE_ELEMENTS;
-    if (dtype === node.dtype) return isSmall || dtype !== "f32" ? name : this.unpacked(name, node);
+    if (dtype === node.dtype) return isSmall ? name : this.hidden(name, node);
     if (isSmall || this.latest === null) return this.node("Cast", [name], { to: dtypes[node.dtype].onnx });
     return this.widenedAfter(name, node.shape, node.dtype, this.latest);
   }
 
-  /** Where matrices are reordered, a large one of floats is hidden from that: its copy would stay in memory. */
-  private unpacked(name: string, { shape }: Tensor): string {
-    if (!this.options.prepack || this.latest === null) return name;
+  /**
+   * A large matrix that the engine would copy, behind a reshape that it cannot do before the run. Where matrices are
+   * reordered the copy of one of float32 would stay in memory; one of float16 is widened by a processor when nothing
+   * else is left to wait for, and before everything else.
+   */
+  private hidden(name: string, { shape, dtype }: Tensor): string {
+    const isCopied = dtype === "f32" ? this.options.prepack : dtype === "f16" && !this.isPortable;
+    if (!isCopied || this.latest === null) return name;
     return this.node("Reshape", [name, this.keepAxes(shape.length, this.latest)]);
   }
 
