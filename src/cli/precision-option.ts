@@ -31,7 +31,9 @@ export function noteGain(
   { terminal }: Pick<Context, "terminal">,
 ): void {
   if (precision === "fp16" && device === "cpu")
-    terminal.say("precision fp16 is for GPUs: the cpu computes it by way of float32, no faster than fp32");
+    terminal.say(
+      "precision fp16 is for GPUs: the cpu rounds to float16 and computes in float32, about as fast as fp32",
+    );
 }
 
 /** Tells of weights that are being rounded, and leaves no half of a file when the process has to end. */

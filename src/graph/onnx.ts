@@ -41,6 +41,8 @@ export type OnnxModel = {
   readonly outputs: readonly Port[];
   /** Names of nodes, by what they need of a device. */
   readonly needs: Readonly<Record<Need, readonly string[]>>;
+  /** Whether something is computed in float16, where finite values end at 65504. */
+  readonly inHalves: boolean;
 };
 
 /**
@@ -96,6 +98,7 @@ export class OnnxWriter {
   private readonly outputs: Port[] = [];
   private readonly f16Values = new Set<string>();
   private readonly needs: Record<Need, string[]> = { f16: [], attention: [] };
+  private inHalves = false;
   private readonly options: OnnxOptions;
   private path = "";
   private count = 0;
@@ -112,6 +115,7 @@ export class OnnxWriter {
   lower(node: Tensor): void {
     if (node.op === "Param") return;
     this.path = node.path;
+    this.inHalves ||= node.dtype === "f16";
     const rule = lower[node.op] as LowerRule<Op>;
     const name = rule(this, node, node.attrs);
     this.values.set(node, name);
@@ -193,9 +197,9 @@ export class OnnxWriter {
   }
 
   /**
-   * A large matrix that the engine would copy, behind a reshape that it cannot do before the run. Where matrices are
-   * reordered the copy of one of float32 would stay in memory; one of float16 is widened by a processor when nothing
-   * else is left to wait for, and before everything else.
+   * A large matrix that the engine would copy too early, behind a reshape that it cannot do before the run. Where
+   * matrices are reordered, the copy of one of float32 would stay in memory; on a processor, all of float16 would be
+   * widened before anything else runs.
    */
   private hidden(name: string, { shape, dtype }: Tensor): string {
     const isCopied = dtype === "f32" ? this.options.prepack : dtype === "f16" && !this.isPortable;
@@ -281,7 +285,7 @@ export class OnnxWriter {
   }
 
   finish(): OnnxModel {
-    const { inputs, outputs, needs } = this;
+    const { inputs, outputs, needs, inHalves } = this;
     const graph = new Message();
     for (const node of this.nodes.values()) graph.message(1, this.encoded(node));
     graph.string(2, "cogvideox");
@@ -295,7 +299,7 @@ export class OnnxWriter {
       .message(8, opset("", OPSET))
       .message(8, opset("com.microsoft", 1))
       .message(8, opset("com.microsoft.nchwc", 1));
-    return { bytes: model.finish(), inputs, outputs, needs };
+    return { bytes: model.finish(), inputs, outputs, needs, inHalves };
   }
 
   private encoded({ opType, name, inputs, attributes, domain }: OnnxNode): Message {

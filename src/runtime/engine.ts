@@ -128,9 +128,11 @@ export class Engine {
     });
     if (nonFinite === null) return outputs;
     await this.free(...Object.values(outputs));
+    const cause = model.inHalves
+      ? "a value on its way is beyond 65504, where float16 ends (another precision has room for it), or its weights or inputs are damaged"
+      : "its weights or inputs are damaged";
     throw new SessionError(
-      `${label} is the first segment whose result is not finite (output ${nonFinite} holds NaN or infinity); ` +
-        "its weights or inputs are damaged",
+      `${label} is the first segment whose result is not finite (output ${nonFinite} holds NaN or infinity); ${cause}`,
     );
   }
 
