@@ -23,7 +23,7 @@ import { Engine } from "../src/runtime/engine.ts";
 import { readMemory } from "../src/runtime/memory.ts";
 import type { HostTensor } from "../src/runtime/protocol.ts";
 
-const measured = ["fp32", "int8", "w8", "w4"] as const satisfies readonly Precision[];
+const measured = ["fp32", "fp16", "int8", "w8", "w4"] as const satisfies readonly Precision[];
 
 type Row = {
   readonly checkpoint: string;

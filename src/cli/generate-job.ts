@@ -19,7 +19,7 @@ import { parseLoras } from "./lora-option.ts";
 import { modelFolder } from "./model-folder.ts";
 import { mebibytes } from "./numbers.ts";
 import { planEvent, refusal, shortLine } from "./plan-report.ts";
-import { precisionOf, quantizeHooks } from "./precision-option.ts";
+import { noteGain, precisionOf, quantizeHooks } from "./precision-option.ts";
 import { previewOf } from "./preview-file.ts";
 import { readPromptStates } from "./prompt-states-option.ts";
 import { type Job, RunFolder } from "./run-folder.ts";
@@ -44,6 +44,7 @@ export async function runJob(asked: Job, around: Context, resumed: RunFolder | n
   const folder = resumed ?? (dir ? await RunFolder.create(dir, await settledJob(job, model)) : null);
   const loras = parseLoras(job.values.lora);
   const precision = precisionOf(job.values);
+  noteGain(job.values, context);
   const { decoder } = job.values;
   const quantizing = quantizeHooks(context);
   const options = { ...engineOptions(job.values), precision, quantizing, loras, decoder };

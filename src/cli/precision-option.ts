@@ -8,7 +8,7 @@ import type { Context } from "./command.ts";
 export const precisionOption = {
   kind: "text",
   choices: precisions,
-  about: "arithmetic of the transformer; int8, w8 and w4 quantise it once",
+  about: "arithmetic of the transformer; int8, w8 and w4 quantise it once, fp16 is for GPUs",
 } as const;
 
 /** The precision that was asked for. @throws ConfigError where the device does not have it */
@@ -25,7 +25,18 @@ export function precisionOf({
   return asked;
 }
 
-/** Tells of weights that are being quantised, and leaves no half of a file when the process has to end. */
+/** Says so where a precision is asked for that gains nothing. */
+export function noteGain(
+  { precision, device = "cpu" }: { readonly precision?: string; readonly device?: string },
+  { terminal }: Pick<Context, "terminal">,
+): void {
+  if (precision === "fp16" && device === "cpu")
+    terminal.say(
+      "precision fp16 is for GPUs: the cpu rounds to float16 and computes in float32, about as fast as fp32",
+    );
+}
+
+/** Tells of weights that are being rounded, and leaves no half of a file when the process has to end. */
 export function quantizeHooks({
   terminal,
   signal,
@@ -34,6 +45,6 @@ export function quantizeHooks({
   return {
     signal,
     onOpen: (abort) => void cleanups.add(abort),
-    onTensor: (done, total) => terminal.progress(`quantising matrix ${done}/${total}`),
+    onTensor: (done, total) => terminal.progress(`rounding tensor ${done}/${total}`),
   };
 }

@@ -109,9 +109,10 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
   InstanceNorm: (w, node, { eps }) =>
     w.node("InstanceNormalization", operands(w, node), { epsilon: { float: eps } }),
   Attention: (w, node, { heads, scale }) => {
-    const [q, k, v, bias] = operands(w, node);
+    const [q, k, v, bias] = node.inputs.map((x) => rounded(w, w.nameOf(x), x));
     const inputs = bias === undefined ? [q, k, v] : [q, k, v, "", "", bias];
-    return w.node("MultiHeadAttention", inputs, { num_heads: heads, scale: { float: scale } }, MICROSOFT);
+    const attributes = { num_heads: heads, scale: { float: scale } };
+    return rounded(w, w.node("MultiHeadAttention", inputs, attributes, MICROSOFT), node);
   },
   Rotary: (w, node, { heads }) => {
     const [x, ...rows] = operands(w, node);
@@ -155,7 +156,7 @@ const STREAM = { maxRows: 1024, pieceElements: 1 << 21, minElements: 1 << 22 } a
 
 function lowerLinear(w: OnnxWriter, node: Tensor): string {
   const [x, weight] = node.inputs;
-  const flat = x.shape.length === 2;
+  const flat = x.shape.length === 2 && x.dtype !== "f16";
   const rows = flat
     ? w.nameOf(x)
     : w.node("Reshape", [w.nameOf(x), w.hiddenInts([-1, x.dim(-1)], sizeOf(x.shape))]);
@@ -181,6 +182,15 @@ function streamedProduct(w: OnnxWriter, rows: string, node: Tensor): string {
   }
   const product = pieces.length === 1 ? pieces[0] : w.node("Concat", pieces, { axis: 1 });
   return bias === undefined ? product : w.node("Add", [product, w.nameOf(bias)]);
+}
+
+/**
+ * A value in float16 behind a reshape to the shape that it has. Processors compute float16 by way of float32, and the
+ * engine leaves out a narrowing whose result it would widen next, which would keep bits that other devices do not have.
+ */
+function rounded(w: OnnxWriter, value: string, { dtype, shape }: Tensor): string {
+  if (dtype !== "f16" || w.isPortable) return value;
+  return w.node("Reshape", [value, w.hiddenInts(shape, sizeOf(shape))]);
 }
 
 function operands(writer: OnnxWriter, node: Tensor): string[] {

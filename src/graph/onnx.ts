@@ -41,6 +41,8 @@ export type OnnxModel = {
   readonly outputs: readonly Port[];
   /** Names of nodes, by what they need of a device. */
   readonly needs: Readonly<Record<Need, readonly string[]>>;
+  /** Whether something is computed in float16, where finite values end at 65504. */
+  readonly inHalves: boolean;
 };
 
 /**
@@ -96,6 +98,7 @@ export class OnnxWriter {
   private readonly outputs: Port[] = [];
   private readonly f16Values = new Set<string>();
   private readonly needs: Record<Need, string[]> = { f16: [], attention: [] };
+  private inHalves = false;
   private readonly options: OnnxOptions;
   private path = "";
   private count = 0;
@@ -112,6 +115,7 @@ export class OnnxWriter {
   lower(node: Tensor): void {
     if (node.op === "Param") return;
     this.path = node.path;
+    this.inHalves ||= node.dtype === "f16";
     const rule = lower[node.op] as LowerRule<Op>;
     const name = rule(this, node, node.attrs);
     this.values.set(node, name);
@@ -187,14 +191,19 @@ export class OnnxWriter {
 
   private widened({ name, dtype }: StoredParam, node: Tensor): string {
     const isSmall = sizeOf(node.shape) < WIDEN_LATE_ELEMENTS;
-    if (dtype === node.dtype) return isSmall || dtype !== "f32" ? name : this.unpacked(name, node);
+    if (dtype === node.dtype) return isSmall ? name : this.hidden(name, node);
     if (isSmall || this.latest === null) return this.node("Cast", [name], { to: dtypes[node.dtype].onnx });
     return this.widenedAfter(name, node.shape, node.dtype, this.latest);
   }
 
-  /** Where matrices are reordered, a large one of floats is hidden from that: its copy would stay in memory. */
-  private unpacked(name: string, { shape }: Tensor): string {
-    if (!this.options.prepack || this.latest === null) return name;
+  /**
+   * A large matrix that the engine would copy too early, behind a reshape that it cannot do before the run. Where
+   * matrices are reordered, the copy of one of float32 would stay in memory; on a processor, all of float16 would be
+   * widened before anything else runs.
+   */
+  private hidden(name: string, { shape, dtype }: Tensor): string {
+    const isCopied = dtype === "f32" ? this.options.prepack : dtype === "f16" && !this.isPortable;
+    if (!isCopied || this.latest === null) return name;
     return this.node("Reshape", [name, this.keepAxes(shape.length, this.latest)]);
   }
 
@@ -276,7 +285,7 @@ export class OnnxWriter {
   }
 
   finish(): OnnxModel {
-    const { inputs, outputs, needs } = this;
+    const { inputs, outputs, needs, inHalves } = this;
     const graph = new Message();
     for (const node of this.nodes.values()) graph.message(1, this.encoded(node));
     graph.string(2, "cogvideox");
@@ -290,7 +299,7 @@ export class OnnxWriter {
       .message(8, opset("", OPSET))
       .message(8, opset("com.microsoft", 1))
       .message(8, opset("com.microsoft.nchwc", 1));
-    return { bytes: model.finish(), inputs, outputs, needs };
+    return { bytes: model.finish(), inputs, outputs, needs, inHalves };
   }
 
   private encoded({ opType, name, inputs, attributes, domain }: OnnxNode): Message {

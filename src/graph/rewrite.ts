@@ -1,4 +1,5 @@
 /** @file Graphs made from graphs: node by node, and the clean-up before lowering. */
+import { dtypes } from "./dtype.ts";
 import type { OpAttrs } from "./ops.ts";
 import { sameShape } from "./shape.ts";
 import { attrsOf, Tensor, toposort, withScope } from "./tensor.ts";
@@ -43,12 +44,15 @@ function withInputs(node: Tensor, inputs: readonly Tensor[]): Tensor {
   return withScope(node.path, () => new Tensor(node.op, inputs, node.attrs, node));
 }
 
-/** Casts, reshapes, transposes and expansions that change nothing; chains of reshapes and transposes become one. */
+/**
+ * Casts, reshapes, transposes and expansions that change nothing; chains of reshapes and transposes become one, and of
+ * floats that are widened and narrowed again nothing is left.
+ */
 function skipIdentity(node: Tensor): Tensor {
   const [x] = node.inputs;
   switch (node.op) {
     case "Cast":
-      return x.dtype === node.dtype ? x : node;
+      return skipCast(node);
     case "Expand":
       return sameShape(x.shape, node.shape) ? x : node;
     case "Reshape":
@@ -59,6 +63,14 @@ function skipIdentity(node: Tensor): Tensor {
     default:
       return node;
   }
+}
+
+function skipCast(node: Tensor): Tensor {
+  const [x] = node.inputs;
+  if (x.dtype === node.dtype) return x;
+  if (x.op !== "Cast" || x.inputs[0].dtype !== node.dtype) return node;
+  const isWidened = dtypes[x.dtype].float && dtypes[x.dtype].bytes > dtypes[node.dtype].bytes;
+  return isWidened && dtypes[node.dtype].float ? x.inputs[0] : node;
 }
 
 function skipTranspose(node: Tensor, { perm }: OpAttrs["Transpose"]): Tensor {

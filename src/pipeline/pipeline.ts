@@ -5,7 +5,7 @@ import type { QuantizeHooks } from "../weights/quantize/on-load.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { type LoraRequest, withLoras } from "./lora.ts";
 import { nanoFolder } from "./nano.ts";
-import { type Precision, requirePrecision, weightsIn } from "./precision.ts";
+import { type Precision, requireArithmetic, requirePrecision, weightsIn } from "./precision.ts";
 import { loadTokenizer } from "./prompt.ts";
 import { openTinyDecoder } from "./tiny-decoder.ts";
 
@@ -42,12 +42,19 @@ export async function loadPipeline(
 ): Promise<Pipeline> {
   requirePrecision(precision, options.device);
   const opened = await openCheckpoint(folder);
-  const quantized = await weightsIn(precision, opened.transformer.weights, quantizing);
-  const weights = await withLoras(quantized, loras);
-  const { outChannels } = opened.transformer.config;
-  const tinyDecoder = decoder === undefined ? undefined : await openTinyDecoder(decoder, folder, outChannels);
-  const checkpoint = { ...opened, transformer: { ...opened.transformer, weights }, tinyDecoder };
-  const tokenizer = await loadTokenizer(folder);
   const engine = new Engine(options);
-  return { checkpoint, tokenizer, engine, close: () => engine.close() };
+  try {
+    await requireArithmetic(engine, precision);
+    const quantized = await weightsIn(precision, opened.transformer.weights, quantizing);
+    const weights = await withLoras(quantized, loras);
+    const { outChannels } = opened.transformer.config;
+    const tinyDecoder =
+      decoder === undefined ? undefined : await openTinyDecoder(decoder, folder, outChannels);
+    const checkpoint = { ...opened, transformer: { ...opened.transformer, weights }, tinyDecoder };
+    const tokenizer = await loadTokenizer(folder);
+    return { checkpoint, tokenizer, engine, close: () => engine.close() };
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
 }

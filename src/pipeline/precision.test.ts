@@ -1,20 +1,21 @@
-/** @file Quantised transformers: on load, from disk, under LoRAs, against float32. */
+/** @file Transformers in float16 and quantised ones: on load, from disk, under LoRAs, against float32. */
 import { cpSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cogvideox, temporaryFolder } from "../../test/helpers/command-line.ts";
 import { f32, hashed } from "../../test/helpers/host-tensor.ts";
-import { recorded } from "../../test/helpers/tiny-checkpoint.ts";
+import { copyCheckpoint, editTensors, recorded } from "../../test/helpers/tiny-checkpoint.ts";
 import { toOnnx } from "../graph/onnx.ts";
 import { emit, input } from "../graph/tensor.ts";
 import { parseTransformerConfig } from "../models/transformer/config.ts";
 import { Engine } from "../runtime/engine.ts";
 import { mapWeights } from "../runtime/mapped-weights.ts";
+import { floatsToBf16 } from "../weights/cast.ts";
 import { openWeights, type WeightSet } from "../weights/checkpoint.ts";
 import { loraFileName, loraMetadata } from "../weights/lora/write.ts";
 import { type Quantization, quantizations, quantizedLayers } from "../weights/quantize/format.ts";
 import { quantizeOnLoad } from "../weights/quantize/on-load.ts";
-import { readBytes } from "../weights/read.ts";
+import { readBytes, readFloats } from "../weights/read.ts";
 import { writeSafetensors } from "../weights/write.ts";
 import { openComponent } from "./checkpoint.ts";
 import { Denoiser } from "./denoiser.ts";
@@ -75,6 +76,73 @@ describe.each(quantizations)("%s", (quantization) => {
   });
 });
 
+describe("fp16", () => {
+  test.each([
+    ["t2v-rope", 2.5e-4],
+    ["t2v-sincos", 2e-4],
+    ["t2v-patch-t", 2.5e-4],
+  ])("computes the velocity of %s as float32 does, within %d", async (name, limit) => {
+    const folder = recorded(name);
+    const { weights } = await open(folder);
+    const halved = await weightsIn("fp16", weights, { cache: temporaryFolder() });
+    expect(storedPrecision(halved)).toBe("fp16");
+    const error = relative(await velocity(halved, folder), await velocity(weights, folder));
+    expect(error).toBeGreaterThan(1e-5);
+    expect(error).toBeLessThan(limit);
+  });
+
+  test("takes weights that are stored in float16 from where they are, and keeps others in the cache", async () => {
+    const cache = temporaryFolder();
+    await weightsIn("fp16", (await open(recorded("t2v-sincos"))).weights, { cache });
+    expect(readdirSync(cache)).toEqual([]);
+    const { weights } = await open(model);
+    const halved = await weightsIn("fp16", weights, { cache });
+    expect(readdirSync(cache)).toHaveLength(1);
+    const typeOf = (name: string) => halved.tensors.get(`transformer_blocks.0.${name}`)?.dtype;
+    expect(["attn1.to_q.weight", "attn1.to_q.bias", "ff.net.2.weight"].map(typeOf)).toEqual([
+      "F16",
+      "F16",
+      "F16",
+    ]);
+    expect(typeOf("norm1.linear.weight")).toBe("BF16");
+    expect([...halved.tensors.keys()].sort()).toEqual([...weights.tensors.keys()].sort());
+  });
+
+  test("carries LoRAs, whose own maps stay in float", async () => {
+    const { weights } = await open(model);
+    const halved = await weightsIn("fp16", weights, { cache: temporaryFolder() });
+    const lora = await writeLora(weights);
+    const both = await velocity(await withLoras(halved, [lora]));
+    const alone = await velocity(await withLoras(weights, [lora]));
+    expect(relative(alone, await velocity(weights))).toBeGreaterThan(0.2);
+    expect(relative(both, alone)).toBeLessThan(5e-4);
+  });
+
+  test("refuses a weight that float16 does not reach, by name, and leaves nothing in the cache", async () => {
+    const cache = temporaryFolder();
+    const name = "transformer_blocks.1.ff.net.2.weight";
+    const folder = await withTensor(name, (values) => values.fill(70_144, 5, 6));
+    await expect(weightsIn("fp16", (await open(folder)).weights, { cache })).rejects.toThrow(
+      `tensor "${name}", BF16, holds 70144, which float16 does not reach; `,
+    );
+    expect(readdirSync(cache)).toEqual([]);
+  });
+
+  test.each(["attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "ff.net.0.proj", "ff.net.2"])(
+    "stops where a result of %s is beyond 65504, where float32 has room",
+    async (layer) => {
+      const name = `transformer_blocks.0.${layer}.weight`;
+      const folder = await withTensor(name, (values) => values.set(values.map((_, i) => (i % 2 ? 0 : 6e4))));
+      const { weights } = await open(folder);
+      const halved = await weightsIn("fp16", weights, { cache: temporaryFolder() });
+      await expect(velocity(halved)).rejects.toThrow(
+        /transformer_blocks\.0 is .* beyond 65504, where float16 ends/,
+      );
+      expect((await velocity(weights)).every(Number.isFinite)).toBe(true);
+    },
+  );
+});
+
 describe("the cache", () => {
   test("is written once for one state of the weights", async () => {
     const cache = temporaryFolder();
@@ -103,6 +171,7 @@ describe("what cannot be is refused", () => {
     const { weights } = await open(model);
     const quantized = await quantizeOnLoad(weights, "w4", { cache: temporaryFolder() });
     await expect(weightsIn("int8", quantized)).rejects.toThrow("are quantised to w4, and int8 was asked for");
+    await expect(weightsIn("fp16", quantized)).rejects.toThrow("are quantised to w4, and fp16 was asked for");
     await expect(weightsIn("fp32", quantized)).rejects.toThrow("leave --precision out");
     expect(await weightsIn(undefined, quantized)).toBe(quantized);
   });
@@ -112,8 +181,8 @@ describe("what cannot be is refused", () => {
     await expect(weightsIn("int8", vae)).rejects.toThrow("no matrices of a transformer's blocks");
   });
 
-  test("fp16 on the processor and int8 elsewhere", () => {
-    expect(() => requirePrecision("fp16")).toThrow("fp16 is for GPUs");
+  test("int8 on GPUs", () => {
+    expect(() => requirePrecision("fp16", "cuda")).not.toThrow();
     expect(() => requirePrecision("int8", "webgpu")).toThrow("no kernels on webgpu");
     expect(() => requirePrecision("w8", "webgpu")).not.toThrow();
   });
@@ -155,11 +224,23 @@ async function open(folder: string) {
   return openComponent(folder, "transformer", parseTransformerConfig);
 }
 
-async function velocity(weights: WeightSet): Promise<Float32Array> {
-  const { config } = await open(model);
-  const [height, width, textLength] = [8, 8, config.maxTextLength];
-  const denoiser = new Denoiser(engine, config, weights, { batch: 1, frames: 3, height, width, textLength });
-  const latents = hashed([1, 3, config.inChannels, height, width], 1);
+/** A copy of the model whose transformer has one tensor changed, in bfloat16. */
+async function withTensor(name: string, change: (values: Float32Array) => void): Promise<string> {
+  const folder = copyCheckpoint("t2v-rope");
+  const stored = (await open(folder)).weights.tensors.get(name)!;
+  const values = await readFloats(stored);
+  change(values);
+  await editTensors(stored.file, (tensors) => {
+    tensors[name] = { ...tensors[name], data: floatsToBf16(values) };
+  });
+  return folder;
+}
+
+async function velocity(weights: WeightSet, folder = model): Promise<Float32Array> {
+  const { config } = await open(folder);
+  const [frames, height, width, textLength] = [4, 8, 8, config.maxTextLength];
+  const denoiser = new Denoiser(engine, config, weights, { batch: 1, frames, height, width, textLength });
+  const latents = hashed([1, frames, config.inChannels, height, width], 1);
   const text = hashed([1, textLength, config.textDim], 2);
   try {
     return (await denoiser.predict({ latents, text, timestep: [500] })).data as Float32Array;

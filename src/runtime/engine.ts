@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { CancelledError, SessionError } from "../errors.ts";
-import type { OnnxModel } from "../graph/onnx.ts";
+import type { Need, OnnxModel } from "../graph/onnx.ts";
 import { deviceError } from "./device-error.ts";
 import { checkFeeds } from "./feeds.ts";
 import type {
@@ -54,7 +54,7 @@ export class Engine {
   private readonly worker: Worker;
   private readonly pending = new Map<number, Pending>();
   private nextTicket = 1;
-  private opening: Promise<null> | null = null;
+  private opening: Promise<readonly Need[]> | null = null;
   private closing: Promise<null> | null = null;
   /** Why the thread has ended, once it has. */
   private ended: Error | null = null;
@@ -66,6 +66,17 @@ export class Engine {
     this.worker.on("error", (error) => this.fail(error));
     this.worker.on("exit", () => this.fail(new SessionError("the engine has been closed")));
     this.worker.unref();
+  }
+
+  /** What the device cannot do; opens it where that has not happened. @throws SessionError when it cannot be used */
+  async lacks(): Promise<readonly Need[]> {
+    const { device } = this.settings;
+    if (device === "cpu") return [];
+    // Asked for before the load that needs it, so a failure here is told first.
+    this.opening ??= this.call("open", null).catch((error: Error) => {
+      throw deviceError(device, error);
+    });
+    return this.opening;
   }
 
   /**
@@ -82,7 +93,7 @@ export class Engine {
     }: { weightsFolder?: string; arena?: boolean; prepack?: boolean } = {},
   ): Promise<Session> {
     const { bytes, needs } = model;
-    const opening = this.openDevice();
+    const opening = this.lacks();
     const loading = this.call("load", { label, bytes, needs, weightsFolder, arena, prepack });
     const refused = (error: Error) => {
       throw new SessionError(`the engine refused ${label}: ${error.message}`, { cause: error });
@@ -117,9 +128,11 @@ export class Engine {
     });
     if (nonFinite === null) return outputs;
     await this.free(...Object.values(outputs));
+    const cause = model.inHalves
+      ? "a value on its way is beyond 65504, where float16 ends (another precision has room for it), or its weights or inputs are damaged"
+      : "its weights or inputs are damaged";
     throw new SessionError(
-      `${label} is the first segment whose result is not finite (output ${nonFinite} holds NaN or infinity); ` +
-        "its weights or inputs are damaged",
+      `${label} is the first segment whose result is not finite (output ${nonFinite} holds NaN or infinity); ${cause}`,
     );
   }
 
@@ -165,16 +178,6 @@ export class Engine {
   async close(): Promise<void> {
     if (this.ended === null) this.closing ??= this.call("close", null);
     await this.closing;
-  }
-
-  private async openDevice(): Promise<void> {
-    const { device } = this.settings;
-    if (device === "cpu") return;
-    // Asked for before the load that needs it, so a failure here is told first.
-    this.opening ??= this.call("open", null).catch((error: Error) => {
-      throw deviceError(device, error);
-    });
-    await this.opening;
   }
 
   /** @param moved buffers of the request that the caller does without afterwards; others are copied */

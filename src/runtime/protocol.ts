@@ -1,6 +1,6 @@
 /** @file What the engine's thread and the rest of the program say to each other. */
 import type { DType, HostArray } from "../graph/dtype.ts";
-import type { OnnxModel } from "../graph/onnx.ts";
+import type { Need, OnnxModel } from "../graph/onnx.ts";
 import type { Shape } from "../graph/shape.ts";
 
 /** A tensor on the host: elements in row-major order. */
@@ -50,7 +50,8 @@ export type RunReply = {
 
 /** Requests by name, with their replies. */
 export type Calls = {
-  open: { request: null; reply: null };
+  /** Opens the device and says what it cannot do. */
+  open: { request: null; reply: readonly Need[] };
   load: { request: LoadRequest; reply: { session: number } };
   run: { request: RunRequest; reply: RunReply };
   unload: { request: { session: number }; reply: null };

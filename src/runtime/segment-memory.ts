@@ -5,7 +5,7 @@ import { sizeOf } from "../graph/shape.ts";
 import { attrsOf, type Tensor, toposort } from "../graph/tensor.ts";
 import { ModelArena } from "./model-arena.ts";
 
-/** Bytes of one segment. Everything is float32 where it is computed, whatever it is stored in. */
+/** Bytes of one segment on a processor. Everything is float32 where it is computed, whatever it is stored in. */
 export type SegmentMemory = {
   /** What is fed. */
   readonly inputs: number;
@@ -130,12 +130,19 @@ function isStreamed({ inputs: [x, weight] }: Tensor, isNarrow: IsNarrow): boolea
 /** What an operator takes beside its operands and its result. */
 function workspace(node: Tensor, isNarrow: IsNarrow): number {
   if (node.op === "Linear" && isStreamed(node, isNarrow)) return 4 * STREAM.pieceElements + byteSize(node); // a piece of the matrix; the results before they are joined
-  if (node.op !== "Attention") return 0;
+  if (node.op !== "Attention") return widenedBytes(node);
   const [q, k, v, bias] = node.inputs;
   const heads = attrsOf(node, "Attention").heads;
   // Queries, keys and values head by head; with a bias all scores at once, and results head by head.
   const scores = 4 * node.dim(0) * heads * q.dim(1) * k.dim(1);
-  return byteSize(q) + byteSize(k) + byteSize(v) + (bias === undefined ? 0 : scores + byteSize(node));
+  const perHead = 4 * (sizeOf(q.shape) + sizeOf(k.shape) + sizeOf(v.shape));
+  return widenedBytes(node) + perHead + (bias === undefined ? 0 : scores + byteSize(node));
+}
+
+/** A product in float16 is one of float32 for a processor: operands and result are there in both. */
+function widenedBytes(node: Tensor): number {
+  if (node.dtype !== "f16" || (node.op !== "Linear" && node.op !== "Attention")) return 0;
+  return 4 * [node, ...node.inputs].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 
 function byteSize({ shape, dtype }: Tensor): number {

@@ -45,7 +45,7 @@ const handlers: {
 } = {
   open: async () => {
     if (settings.device !== "cpu") device = await openDevice(settings.device);
-    return null;
+    return device.lacks;
   },
   load,
   run,

@@ -1,5 +1,5 @@
 /** @file The WebGPU device against the reference and against the CPU, through Vulkan in software where it is installed. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { linearMap } from "../../src/graph/functions.ts";
@@ -92,6 +92,24 @@ describe.skipIf(!existsSync(DRIVER))(`with the driver ${DRIVER}`, () => {
     expect(onWebgpu.latents).toBeCloseToArray(onCpu.latents, { atol: 1e-4 });
     expect(onWebgpu.frames).toBeCloseToArray(onCpu.frames, { atol: 1e-4 });
   });
+});
+
+test.skipIf(!existsSync(DRIVER))("float16 is refused on a GPU that does not compute in it", async () => {
+  vi.stubEnv("VK_ICD_FILENAMES", DRIVER);
+  const cwd = temporaryFolder();
+  const device = ["--device", "webgpu", "--precision", "fp16"];
+  const refused =
+    /precision fp16 needs a GPU that computes in float16 \(shader-f16\), .*; use fp32, or w8 or w4/;
+  const model = ["--model", recorded("t2v-sincos"), "--steps", "1"];
+  for (const call of [
+    ["generate", "a cat", ...model],
+    ["bench", "dit", "--layers", "1"],
+  ]) {
+    const ended = await cogvideox([...call, ...device], { cwd });
+    expect(ended).toMatchObject({ status: 2, stderr: expect.stringMatching(refused) });
+  }
+  vi.unstubAllEnvs();
+  expect(readdirSync(cwd)).toEqual([]);
 });
 
 /** Latents and frames of the smallest clip. */

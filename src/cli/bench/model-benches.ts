@@ -9,7 +9,7 @@ import { parseVaeConfig } from "../../models/vae/config.ts";
 import { openComponent } from "../../pipeline/checkpoint.ts";
 import { type ClipSize, clipSize, latentSize } from "../../pipeline/clip-size.ts";
 import { Denoiser } from "../../pipeline/denoiser.ts";
-import { type Precision, weightsIn } from "../../pipeline/precision.ts";
+import { type Precision, requireArithmetic, weightsIn } from "../../pipeline/precision.ts";
 import { TextEncoder } from "../../pipeline/text-encoder.ts";
 import { VideoDecoder } from "../../pipeline/video-decoder.ts";
 import { VideoEncoder } from "../../pipeline/video-encoder.ts";
@@ -48,6 +48,7 @@ export async function benchTransformer(request: BenchRequest): Promise<BenchResu
   const json = { ...transformer2b, num_layers: requireCount("--layers", layers) };
   return withRandomCheckpoint({ transformer: json }, context, async (folder) => {
     const { config, weights: stored } = await openComponent(folder, "transformer", parseTransformerConfig);
+    await requireArithmetic(engine, precision);
     const weights = await weightsIn(precision, stored, { ...quantizeHooks(context), cache: folder });
     const size = latentSize(config, clipSize(config, { width, height, frames }));
     const tokens = TEXT_TOKENS + tokensOf(gridOf(config, size));

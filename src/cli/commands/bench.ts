@@ -16,7 +16,7 @@ import { command } from "../command.ts";
 import { engineOptions } from "../generate-table.ts";
 import { mebibytes } from "../numbers.ts";
 import type { OptionTable } from "../options.ts";
-import { precisionOf, precisionOption } from "../precision-option.ts";
+import { noteGain, precisionOf, precisionOption } from "../precision-option.ts";
 
 const options = {
   layers: { kind: "integer", about: "layers of the model (dit 6, t5 4, pipeline 30)" },
@@ -53,6 +53,7 @@ export const bench = command({
       throw new ConfigError(
         `--precision ${precision} is for the transformer alone; leave it out for ${what}`,
       );
+    noteGain(values, context);
     const started = performance.now();
     const engine = new Engine(engineOptions(values));
     try {

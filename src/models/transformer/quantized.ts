@@ -1,20 +1,24 @@
-/** @file A transformer with quantised linear maps. */
+/** @file A transformer with quantised linear maps, or with products in float16. */
+import { computeInHalves } from "../../graph/halves.ts";
 import { type LinearFormat, quantizeLinears } from "../../graph/quantize.ts";
 import type { Segment } from "../../graph/segment.ts";
 import type { TransformerSegments } from "./transformer.ts";
 
-/** Says how the weights of a layer such as `transformer_blocks.0.attn1.to_q` are quantised, if they are. */
-export type LayerFormats = (layer: string) => LinearFormat | undefined;
+/**
+ * Says how a layer such as `transformer_blocks.0.attn1.to_q` is computed where it is not in float32: from weights that are
+ * quantised, or in float16 ("halves").
+ */
+export type LayerFormats = (layer: string) => LinearFormat | { readonly kind: "halves" } | undefined;
 
-/** The same segments with the layers that `which` names computed from quantised weights; see `quantizeLinears`. */
+/** The same segments with the layers that `which` names computed so; see `quantizeLinears` and `computeInHalves`. */
 export function quantizeTransformer(
   { embed, blocks, head }: TransformerSegments,
   which: LayerFormats,
 ): TransformerSegments {
   return {
-    embed: quantizeLinears(embed, which),
-    blocks: blocks.map((block) => quantizeLinears(block, which)),
-    head: quantizeLinears(head, which),
+    embed: inFormats(embed, which),
+    blocks: blocks.map((block) => inFormats(block, which)),
+    head: inFormats(head, which),
   };
 }
 
@@ -24,5 +28,13 @@ export function quantizeSplitBlock<A extends Segment, R extends Segment>(
   which: LayerFormats,
 ): { readonly attention: A; readonly rest: R } {
   // A rewrite keeps the names of inputs and outputs, which is all that the types tell apart.
-  return { attention: quantizeLinears(attention, which) as A, rest: quantizeLinears(rest, which) as R };
+  return { attention: inFormats(attention, which) as A, rest: inFormats(rest, which) as R };
+}
+
+function inFormats(segment: Segment, which: LayerFormats): Segment {
+  const quantized = quantizeLinears(segment, (layer) => {
+    const format = which(layer);
+    return format?.kind === "halves" ? undefined : format;
+  });
+  return computeInHalves(quantized, (layer) => which(layer)?.kind === "halves");
 }

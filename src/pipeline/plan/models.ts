@@ -8,7 +8,7 @@ import { parseVaeConfig, type VaeConfig } from "../../models/vae/config.ts";
 import { openWeights, type WeightSet } from "../../weights/checkpoint.ts";
 import { blockFor, isQuantizable } from "../../weights/quantize/format.ts";
 import { readJson } from "../checkpoint.ts";
-import { formatsOf, type Precision, storedPrecision } from "../precision.ts";
+import { formatsOf, halves, type Precision, storedPrecision } from "../precision.ts";
 
 /** A model to plan with; without weights, they count as the released ones, in bfloat16. */
 export type PlannedModel<C> = { readonly config: C; readonly weights: WeightSet | null };
@@ -70,7 +70,8 @@ export function plannedFormats(
   { config, weights }: PlannedModel<TransformerConfig>,
   precision: Precision,
 ): LayerFormats {
-  if (precision === "fp32" || precision === "fp16") return () => undefined;
+  if (precision === "fp32") return () => undefined;
+  if (precision === "fp16") return halves;
   if (weights !== null && storedPrecision(weights) === precision) return formatsOf(weights);
   return (layer) => {
     if (!isQuantizable({ name: `${layer}.weight`, shape: [1, 1] })) return undefined;

@@ -119,9 +119,9 @@ function reorderedBytes({ params }: Segment): number {
     .reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 
-/** Weights as the released checkpoints store them, or as they are quantised. */
+/** Weights as the released checkpoints store them, or as they are rounded. */
 export function storedBytes(segments: readonly Segment[]): number {
   return segments
     .flatMap(({ params }) => [...params.values()])
-    .reduce((sum, { shape, dtype }) => sum + (dtype === "f32" ? 2 : 1) * sizeOf(shape), 0);
+    .reduce((sum, { shape, dtype }) => sum + (dtype === "f32" || dtype === "f16" ? 2 : 1) * sizeOf(shape), 0);
 }

@@ -155,6 +155,6 @@ function refuseOverflow({ name, dtype }: PlannedTensor, values: Float32Array): v
   const tooLarge = values.find((value) => Math.abs(value) >= 65_520 && Number.isFinite(value));
   if (tooLarge !== undefined)
     throw new WeightsError(
-      `tensor ${show(name)}, ${dtype}, holds ${tooLarge}, which float16 does not reach; convert to bf16 or f32`,
+      `tensor ${show(name)}, ${dtype}, holds ${tooLarge}, which float16 does not reach; stay with bf16 or f32 (--precision fp32)`,
     );
 }

@@ -28,11 +28,11 @@ export function blockFor(width: number, quantization: "w8" | "w4"): number {
 }
 
 /**
- * The matrices of a transformer that are quantised: queries, keys, values, attention's output and the feed-forward
- * maps. Everything else is small, or stands at the model's ends: norms and their modulations, embeddings, the last
- * projection.
+ * The layers of a transformer whose matrices are quantised, or computed with in float16: queries, keys, values,
+ * attention's output and the feed-forward maps. Everything else is small, or stands at the model's ends: norms and their
+ * modulations, embeddings, the last projection.
  */
-const quantizable = /^transformer_blocks\.\d+\.(attn1\.to_(q|k|v|out\.0)|ff\.net\.(0\.proj|2))\.weight$/;
+const large = /^transformer_blocks\.\d+\.(attn1\.to_(q|k|v|out\.0)|ff\.net\.(0\.proj|2))$/;
 
 /** A layer of a checkpoint whose weights are quantised. */
 export type QuantizedLayer = {
@@ -46,9 +46,14 @@ export type QuantizedLayer = {
   | { readonly quantization: "w8" | "w4"; readonly bits: 4 | 8; readonly block: number }
 );
 
+/** Whether a layer such as `transformer_blocks.0.attn1.to_q` is one of the large ones of a transformer's blocks. */
+export function isLargeLayer(layer: string): boolean {
+  return large.test(layer);
+}
+
 /** Whether a tensor is a matrix that quantisation applies to. */
 export function isQuantizable({ name, shape }: Pick<TensorLayout, "name" | "shape">): boolean {
-  return shape.length === 2 && quantizable.test(name);
+  return shape.length === 2 && name.endsWith(".weight") && isLargeLayer(name.slice(0, -".weight".length));
 }
 
 /** The tensors that stand for the matrix `name` `[out, in]` (ending in `.weight`), in the order they are written. */
