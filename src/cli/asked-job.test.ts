@@ -1,6 +1,9 @@
 /** @file Tests of what is refused before a checkpoint is opened. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { requireMakeable } from "./asked-job.ts";
+import { temporaryFolder } from "../../test/helpers/command-line.ts";
+import { askedJob, requireMakeable } from "./asked-job.ts";
 import { generateTable } from "./generate-table.ts";
 import { parseOptions } from "./options.ts";
 
@@ -29,3 +32,16 @@ test.each(["image", "video", "control", "start-image", "end-image", "invert"])(
     await expect(call).rejects.toThrow('there is no file or folder "nowhere.png"; check the path');
   },
 );
+
+test("prompts are lines of UTF-8, with or without a mark before them, and of nothing else", async () => {
+  const file = join(temporaryFolder(), "prompts.txt");
+  const { values } = parseOptions(["--prompts", file, "--seed", "1"], generateTable, []);
+  const terminal = { isJson: false, say() {}, print() {}, emit() {}, progress() {} };
+  const prompts = async (bytes: Buffer) => {
+    await writeFile(file, bytes);
+    return (await askedJob(values, [], { terminal })).prompts;
+  };
+  expect(await prompts(Buffer.from("\ufeffa cat\r\n\n  ein Hündchen\n"))).toEqual(["a cat", "ein Hündchen"]);
+  await expect(prompts(Buffer.of(0xff, 0xfe, 0x61, 0))).rejects.toThrow(/prompts\.txt is no text in UTF-8/);
+  await expect(prompts(Buffer.from(" \n"))).rejects.toThrow(/holds no prompt; write one a line/);
+});

@@ -66,20 +66,32 @@ async function jobOf(values: GenerateValues, given: readonly string[]): Promise<
 }
 
 async function promptsIn(file: string): Promise<string[]> {
-  const text = await readFile(file, "utf8").catch((cause) => {
+  const bytes = await readFile(file).catch((cause) => {
     throw new ConfigError(fileError("read the prompts", file, cause).message, { cause });
   });
-  const lines = text.split(/\r?\n/).map((line) => line.trim());
+  const lines = utf8(file, bytes)
+    .split(/\r?\n/)
+    .map((line) => line.trim());
   const prompts = lines.filter((line) => line !== "");
   if (prompts.length > 0) return prompts;
   throw new ConfigError(`${file} holds no prompt; write one a line`);
+}
+
+function utf8(file: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new ConfigError(`${file} is no text in UTF-8; give a text file with one prompt a line`, { cause });
+  }
 }
 
 function parseSeeds(text: string | undefined): number[] | undefined {
   if (text === undefined) return undefined;
   const seeds = text.split(",").map((each) => (/^\s*-?\d+\s*$/.test(each) ? Number(each) : Number.NaN));
   if (seeds.every(Number.isSafeInteger)) return seeds;
-  throw new ConfigError(`--seed must be a whole number, or several with commas between, got "${text}"`);
+  throw new ConfigError(
+    `--seed must be a whole number of at most ${Number.MAX_SAFE_INTEGER}, or several with commas between, got "${text}"`,
+  );
 }
 
 /** Refuses at once what no checkpoint could do. @throws ConfigError */
