@@ -62,3 +62,12 @@ test.each([
   expect(ended).toMatchObject({ status: 2, stderr: expect.stringMatching(says) });
   expect(isWritten).toBe(false);
 });
+
+test("a file that cannot be written is refused before anything is read", async () => {
+  const call = ["forward", "sampler", "--model", model, "--inputs", "missing.safetensors"];
+  const ended = await cogvideox([...call, "-o", join(temporaryFolder(), "nowhere/out.safetensors")]);
+  expect(ended).toMatchObject({
+    status: 2,
+    stderr: expect.stringMatching(/nowhere is missing or not writable/),
+  });
+});

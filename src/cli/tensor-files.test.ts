@@ -7,7 +7,7 @@ import { counting, numbers } from "../../test/helpers/host-tensor.ts";
 import { ConfigError } from "../errors.ts";
 import { floatsToBf16, floatsToF16 } from "../weights/cast.ts";
 import { writeSafetensors } from "../weights/write.ts";
-import { FramesFile, readLatents, readTensors, writeLatents } from "./tensor-files.ts";
+import { FramesFile, readLatents, readTensors, requireWritable, writeLatents } from "./tensor-files.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cogvideox-tensors-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -94,4 +94,10 @@ describe("frames", () => {
     await file.abort();
     await expect(readTensors(at("given-up"))).rejects.toThrow("does not exist");
   });
+});
+
+test("a file can be written where its folder is there and nothing but a file has its name", async () => {
+  await expect(requireWritable(at("new"))).resolves.toBeUndefined();
+  await expect(requireWritable(join(folder, "nowhere/x.json"))).rejects.toThrow(/nowhere is missing or not/);
+  await expect(requireWritable(folder)).rejects.toThrow(`cannot write ${folder}: it is a folder`);
 });

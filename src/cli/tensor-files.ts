@@ -1,5 +1,5 @@
 /** @file Tensors that the command line reads from and writes to safetensors files. */
-import { access, constants } from "node:fs/promises";
+import { access, constants, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { ConfigError } from "../errors.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
@@ -54,6 +54,8 @@ export async function requireWritable(file: string): Promise<void> {
   await access(folder, constants.W_OK).catch((cause) => {
     throw new ConfigError(`cannot write ${file}: the folder ${folder} is missing or not writable`, { cause });
   });
+  const found = await stat(file).catch(() => null);
+  if (found?.isDirectory()) throw new ConfigError(`cannot write ${file}: it is a folder; name a file in it`);
 }
 
 /** Writes latents `[B, F, C, h, w]` under the name `latents`. */

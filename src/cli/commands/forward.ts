@@ -24,7 +24,7 @@ import { mebibytes } from "../numbers.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
 import { noteGain, precisionOf, precisionOption, quantizeHooks } from "../precision-option.ts";
 import { NEGATIVE, PROMPT } from "../prompt-states-option.ts";
-import { readTensors } from "../tensor-files.ts";
+import { readTensors, requireWritable } from "../tensor-files.ts";
 import { duration } from "../terminal.ts";
 import { tilingOf, tilingOptions } from "../tiling-options.ts";
 
@@ -88,6 +88,7 @@ export const forward = command({
     if (!names.includes(name)) throw new ConfigError(`unknown part ${name}; known are ${names.join(", ")}`);
     if (values.output === undefined) throw new ConfigError("--output is missing; name the file to write");
     requireOwn(name, values);
+    await requireWritable(values.output);
     const folder = await modelFolder(values, context);
     const inputs = values.inputs ? await readTensors(values.inputs) : new Map<string, HostTensor>();
     const job = { folder, inputs, values, context };
