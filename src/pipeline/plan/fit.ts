@@ -57,7 +57,7 @@ function planOrNull(models: PlannedModels, request: PlanRequest): RunPlan | null
   }
 }
 
-/** Fewer frames first, then smaller pictures with all frames, then both. */
+/** Fewer frames first, then smaller pictures with all frames and with the fewest, down to the smallest of all. */
 function* smallerSizes({ transformer: { config } }: PlannedModels, size: ClipSize): Generator<ClipSize> {
   const step = 2 * config.temporalRatio;
   const fewer: number[] = [];
@@ -67,10 +67,16 @@ function* smallerSizes({ transformer: { config } }: PlannedModels, size: ClipSiz
   for (const frames of lengths) yield { ...size, frames };
   const unit = 8 * config.patch;
   const scaled = (side: number, share: number) => Math.max(unit, Math.floor((side * share) / unit) * unit);
-  for (const share of [3 / 4, 1 / 2, 1 / 4]) {
+  for (const share of sharesOf(Math.max(size.width, size.height) / unit)) {
     const picture = { width: scaled(size.width, share), height: scaled(size.height, share) };
     if (picture.width === size.width && picture.height === size.height) continue;
     yield { ...size, ...picture };
     if (fewer.length > 0) yield { ...picture, frames: fewer[fewer.length - 1] };
   }
+}
+
+/** Shares of a side to try: three quarters, and halves as long as so many units have more than one left. */
+function* sharesOf(units: number): Generator<number> {
+  yield 3 / 4;
+  for (let share = 1 / 2; 2 * share * units > 1; share /= 2) yield share;
 }

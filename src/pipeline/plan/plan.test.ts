@@ -129,4 +129,12 @@ describe("where memory is short", () => {
   test("nothing fits into nothing", () => {
     expect(fitRun(models, short, { room: 0, mayTile: true })).toMatchObject({ fits: false, nearest: null });
   });
+
+  test("however much too large a clip is, one that fits is found", () => {
+    const size = { width: 32_000, height: 16_000, frames: 1 };
+    const fitting = fitRun(models, { ...request, size }, { room: needed, mayTile: true });
+    if (fitting.fits || fitting.nearest === null) throw new Error("expected a smaller clip");
+    expect(memoryOf(fitting.nearest)).toBeLessThanOrEqual(needed);
+    expect(fitting.nearest.request.size.width).toBeLessThan(8_000);
+  });
 });
