@@ -48,6 +48,8 @@ export type TransformerStageSetting = Omit<StageGraphSetting, "stage" | "recipe"
   readonly tokenizer: T5Tokenizer;
   /** Clips that are taken. */
   readonly count: number;
+  /** Sizes that clips are cut to, where these are not drawn. */
+  readonly ownSizes: readonly ClipSize[] | null;
   /** Their latents in every size that the stage takes clips in. */
   readonly latents: (size: ClipSize) => LatentSet;
   readonly clips: ClipSource;
@@ -133,21 +135,31 @@ async function* trainTransformer(
 
 /** The micro-batches of a step of the stage, from 1. */
 function planner(setting: TransformerStageSetting): (step: number) => PlannedSample[][] {
-  const { config, latentSize, recipe, stepsBefore } = setting;
+  const { config, latentSize, recipe, stepsBefore, ownSizes } = setting;
   const plan = { ...setting, timesteps: recipe.timesteps, tokensOf: tokensOfClip(config, latentSize) };
-  return (step) => planStep(plan, stepsBefore + step);
+  const clipAt = clipOfPlace(setting);
+  return (step) => {
+    const own = ownSizes === null ? {} : { ownSize: (place: number) => ownSizes[clipAt(step, place)] };
+    return planStep({ ...plan, ...own }, stepsBefore + step);
+  };
+}
+
+/** The clip that comes at a place of a step of the stage. */
+function clipOfPlace({ stage, seed, count, clipsBefore }: TransformerStageSetting) {
+  const order = clipOrder(seed, count);
+  const perStep = stage.batch * stage.accumulate;
+  return (step: number, place: number) => order(clipsBefore + (step - 1) * perStep + place);
 }
 
 /** Latents and texts for the plan of a step of the stage: like the plan, functions of the seed and the step alone. */
 function loader(setting: TransformerStageSetting) {
-  const { stage, recipe, config, latents, seed, stepsBefore, clipsBefore, scalingFactor, clips } = setting;
-  const { latentSize } = setting;
-  const order = clipOrder(seed, setting.count);
+  const { stage, recipe, config, latents, latentSize, seed, stepsBefore, scalingFactor, clips } = setting;
+  const clipAt = clipOfPlace(setting);
   const perStep = stage.batch * stage.accumulate;
   return (step: number, plan: readonly (readonly PlannedSample[])[]): Promise<DrawnSample[][]> => {
     const global = stepsBefore + step;
     const kept = keptText({ seed, step: global, probability: recipe.textDropout }, 0, perStep);
-    const indexOf = ({ place }: PlannedSample) => order(clipsBefore + (step - 1) * perStep + place);
+    const indexOf = ({ place }: PlannedSample) => clipAt(step, place);
     const sample = async (planned: PlannedSample): Promise<DrawnSample> => {
       const { place, size } = planned;
       const index = indexOf(planned);
