@@ -51,6 +51,8 @@ test("every video is cut to the size that is nearest to its own, and encoded at 
   await runRecipe({ file: "toy.yaml", text }, { folder: run });
   const metrics = await readMetrics(join(run, "metrics.jsonl"));
   expect(metrics.map(({ loss }) => Number.isFinite(Number(loss)))).toEqual([true, true]);
+  // One row: 12 tokens of text each, 5 x 32 of the long video, 3 x 32 of the others.
+  for (const { filled } of metrics) expect(filled).toBeCloseTo((172 + 108 + 108) / 400, 6);
   const files = (readdirSync(join(run, "cache"), { recursive: true }) as string[]).map(String);
   expect(files.filter((name) => /moments.*\.safetensors$/.test(name))).toHaveLength(3);
 }, 600_000);

@@ -3,6 +3,7 @@
 import { latentsFrom } from "../../diffusion/posterior.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import type { T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
+import { packingEfficiency } from "../diffusion/frame-pack/packing.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { DROPPED, keptText } from "../diffusion/text-dropout.ts";
@@ -17,7 +18,7 @@ import type { Conditioner } from "./conditioner.ts";
 import type { LatentSet } from "./latent-set.ts";
 import { initialLora } from "./lora.ts";
 import { readPart } from "./model-folder.ts";
-import type { Recipe, TransformerStageRecipe } from "./schema.ts";
+import type { PackRecipe, Recipe, TransformerStageRecipe } from "./schema.ts";
 import { type PlannedSample, planStep } from "./step-plan.ts";
 import type { TextStates } from "./text-states.ts";
 import {
@@ -126,10 +127,12 @@ async function* trainTransformer(
   for await (const report of train(learner, task, { done: updatesBefore + done, signal })) {
     const { loss, gradientNorm, rate, seconds, operations, reports } = report;
     const step = report.step - updatesBefore;
-    const timesteps = planOf(step).flatMap((samples) => samples.map(({ timestep }) => timestep));
+    const plan = planOf(step);
+    const timesteps = plan.flat().map(({ timestep }) => timestep);
     const losses = reports.flatMap(({ perSample }) => [...(perSample.data as Float32Array)]);
     const byTimestep = { timesteps, losses };
-    yield { step, loss, gradientNorm, rate, seconds, operations, parts: {}, byTimestep };
+    const parts = stage.pack === undefined ? {} : { filled: filledShare(setting, stage.pack, plan) };
+    yield { step, loss, gradientNorm, rate, seconds, operations, parts, byTimestep };
   }
 }
 
@@ -142,6 +145,21 @@ function planner(setting: TransformerStageSetting): (step: number) => PlannedSam
     const own = ownSizes === null ? {} : { ownSize: (place: number) => ownSizes[clipAt(step, place)] };
     return planStep({ ...plan, ...own }, stepsBefore + step);
   };
+}
+
+/** Tokens in the rows of a step as a share of what the rows have room for. */
+function filledShare(
+  { config, latentSize }: TransformerStageSetting,
+  { capacity }: PackRecipe,
+  rows: readonly (readonly PlannedSample[])[],
+): number {
+  const tokens: number[] = [];
+  for (const { place, size } of rows.flat()) tokens[place] = tokensOfClip(config, latentSize)(size);
+  return packingEfficiency(
+    rows.map((row) => row.map(({ place }) => place)),
+    tokens,
+    capacity,
+  );
 }
 
 /** The clip that comes at a place of a step of the stage. */
