@@ -14,11 +14,11 @@ import { learningRate } from "../optimiser/learning-rate.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import type { ClipSize } from "./clip-size.ts";
 import { type ClipSource, clipOrder } from "./clips.ts";
-import type { Conditioner } from "./conditioner.ts";
+import type { ConditionedSample, Conditioner } from "./conditioner.ts";
 import type { LatentSet } from "./latent-set.ts";
 import { initialLora } from "./lora.ts";
 import { readPart } from "./model-folder.ts";
-import type { PackRecipe, Recipe, TransformerStageRecipe } from "./schema.ts";
+import type { Recipe, TransformerStageRecipe } from "./schema.ts";
 import { type PlannedSample, planStep } from "./step-plan.ts";
 import type { TextStates } from "./text-states.ts";
 import {
@@ -131,7 +131,7 @@ async function* trainTransformer(
     const timesteps = plan.flat().map(({ timestep }) => timestep);
     const losses = reports.flatMap(({ perSample }) => [...(perSample.data as Float32Array)]);
     const byTimestep = { timesteps, losses };
-    const parts = stage.pack === undefined ? {} : { filled: filledShare(setting, stage.pack, plan) };
+    const parts = partsOf(setting, plan);
     yield { step, loss, gradientNorm, rate, seconds, operations, parts, byTimestep };
   }
 }
@@ -147,19 +147,16 @@ function planner(setting: TransformerStageSetting): (step: number) => PlannedSam
   };
 }
 
-/** Tokens in the rows of a step as a share of what the rows have room for. */
-function filledShare(
-  { config, latentSize }: TransformerStageSetting,
-  { capacity }: PackRecipe,
+/** Where clips are packed, the tokens of a step as a share of what its rows have room for. */
+function partsOf(
+  { config, latentSize, stage: { pack } }: TransformerStageSetting,
   rows: readonly (readonly PlannedSample[])[],
-): number {
+): Record<string, number> {
+  if (pack === undefined) return {};
   const tokens: number[] = [];
   for (const { place, size } of rows.flat()) tokens[place] = tokensOfClip(config, latentSize)(size);
-  return packingEfficiency(
-    rows.map((row) => row.map(({ place }) => place)),
-    tokens,
-    capacity,
-  );
+  const places = rows.map((row) => row.map(({ place }) => place));
+  return { filled: packingEfficiency(places, tokens, pack.capacity) };
 }
 
 /** The clip that comes at a place of a step of the stage. */
@@ -169,39 +166,44 @@ function clipOfPlace({ stage, seed, count, clipsBefore }: TransformerStageSettin
   return (step: number, place: number) => order(clipsBefore + (step - 1) * perStep + place);
 }
 
-/** Latents and texts for the plan of a step of the stage: like the plan, functions of the seed and the step alone. */
+/** What samples of a step are made of: like the plan, functions of the seed and the step alone. */
 function loader(setting: TransformerStageSetting) {
-  const { stage, recipe, config, latents, latentSize, seed, stepsBefore, scalingFactor, clips } = setting;
+  const { stage, recipe, latents, seed, stepsBefore, scalingFactor, clips } = setting;
   const clipAt = clipOfPlace(setting);
   const perStep = stage.batch * stage.accumulate;
-  return (step: number, plan: readonly (readonly PlannedSample[])[]): Promise<DrawnSample[][]> => {
+  return async (step: number, plan: readonly (readonly PlannedSample[])[]): Promise<DrawnSample[][]> => {
     const global = stepsBefore + step;
     const kept = keptText({ seed, step: global, probability: recipe.textDropout }, 0, perStep);
-    const indexOf = ({ place }: PlannedSample) => clipAt(step, place);
+    const seen = plan.flat().map((planned) => ({ ...planned, index: clipAt(step, planned.place) }));
+    const conditions = await conditionsOf(setting, global, seen);
     const sample = async (planned: PlannedSample): Promise<DrawnSample> => {
       const { place, size } = planned;
-      const index = indexOf(planned);
+      const index = clipAt(step, place);
       const rng = rngFor(seed, "posterior", global, place);
       return {
         ...planned,
         latents: latentsFrom(await latents(size).moments(index), rng, scalingFactor),
         text: await (kept[place] === 1 ? textOf(setting, clips.caption(index)) : droppedText(setting)),
+        condition: conditions.get(place),
       };
     };
-    const drawn = (samples: readonly PlannedSample[]) => Promise.all(samples.map(sample));
-    const conditioned = async (samples: readonly PlannedSample[], conditioner: Conditioner) => {
-      const framesOf = (size: ClipSize) => paddedSize(latentSize(size), config.patchT).frames;
-      const places = samples.map((planned) => {
-        return { ...planned, index: indexOf(planned), frames: framesOf(planned.size) };
-      });
-      const conditions = await conditioner.latents(global, places);
-      return (await drawn(samples)).map((one, i) => ({ ...one, condition: conditions[i] }));
-    };
-    const { conditioner } = setting;
-    return Promise.all(
-      plan.map((samples) => (conditioner === null ? drawn(samples) : conditioned(samples, conditioner))),
-    );
+    return Promise.all(plan.map((samples) => Promise.all(samples.map(sample))));
   };
+}
+
+/** What the samples of a step see beside the text, by their places; encoded together, whatever rows they go to. */
+async function conditionsOf(
+  { conditioner, latentSize, config }: TransformerStageSetting,
+  global: number,
+  samples: readonly Omit<ConditionedSample, "frames">[],
+): Promise<ReadonlyMap<number, Float32Array>> {
+  if (conditioner === null) return new Map();
+  const frames = (size: ClipSize) => paddedSize(latentSize(size), config.patchT).frames;
+  const found = await conditioner.latents(
+    global,
+    samples.map((sample) => ({ ...sample, frames: frames(sample.size) })),
+  );
+  return new Map(samples.map(({ place }, i) => [place, found[i]]));
 }
 
 /** Builds its graph when it first measures. */
