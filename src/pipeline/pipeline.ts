@@ -1,8 +1,11 @@
 /** @file A checkpoint with an engine: what every mode of generation starts from. */
+import { ConfigError } from "../errors.ts";
 import type { T5Tokenizer } from "../models/t5/tokenizer/tokenizer.ts";
+import { spatialRatio, type VaeConfig } from "../models/vae/config.ts";
 import { Engine, type EngineOptions } from "../runtime/engine.ts";
 import type { QuantizeHooks } from "../weights/quantize/on-load.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { SPATIAL_RATIO } from "./clip-size.ts";
 import { type LoraRequest, withLoras } from "./lora.ts";
 import { nanoFolder } from "./nano.ts";
 import { type Precision, requireArithmetic, requirePrecision, weightsIn } from "./precision.ts";
@@ -42,6 +45,7 @@ export async function loadPipeline(
 ): Promise<Pipeline> {
   requirePrecision(precision, options.device);
   const opened = await openCheckpoint(folder);
+  requireRatio(opened.vae.config, folder);
   const engine = new Engine(options);
   try {
     await requireArithmetic(engine, precision);
@@ -57,4 +61,14 @@ export async function loadPipeline(
     await engine.close();
     throw error;
   }
+}
+
+/** Sizes of clips and latents follow from the transformer alone, which does not say what the VAE makes of a latent. */
+function requireRatio(vae: VaeConfig, folder: string): void {
+  const ratio = spatialRatio(vae);
+  if (ratio === SPATIAL_RATIO) return;
+  throw new ConfigError(
+    `the VAE of ${folder} makes ${ratio} x ${ratio} pixels of a latent, and clips are generated with ` +
+      `${SPATIAL_RATIO} x ${SPATIAL_RATIO}: it must have four levels, got ${vae.channels.length}`,
+  );
 }

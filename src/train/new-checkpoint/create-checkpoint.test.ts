@@ -3,8 +3,10 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { temporaryFolder } from "../../../test/helpers/command-line.ts";
 import { ConfigError } from "../../errors.ts";
 import { openCheckpoint } from "../../pipeline/checkpoint.ts";
+import { loadPipeline } from "../../pipeline/pipeline.ts";
 import { loadTokenizer } from "../../pipeline/prompt.ts";
 import { mapWeights } from "../../runtime/mapped-weights.ts";
 import { openWeights } from "../../weights/checkpoint.ts";
@@ -82,6 +84,15 @@ describe("createCheckpoint", () => {
     mapWeights(transformer.weights, transformerParams(transformer.config));
     mapWeights(vae.weights, vaeParams(vae.config));
     mapWeights(textEncoder.weights, textEncoderParams(textEncoder.config));
+  });
+
+  test("of a VAE with fewer levels than the released ones is trained on, and refused where clips are generated", async () => {
+    const small = join(temporaryFolder(), "small");
+    await createCheckpoint(small, { ...spec, vae: { ...spec.vae, channels: [8, 16] } }, { seed: 1 });
+    await expect(loadPipeline(small)).rejects.toThrow(
+      "makes 2 x 2 pixels of a latent, and clips are generated with 8 x 8: it must have four levels, got 2",
+    );
+    await (await loadPipeline(folder)).close();
   });
 
   test("gives every token a row of the embedding", async () => {

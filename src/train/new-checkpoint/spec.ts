@@ -33,7 +33,7 @@ export type CheckpointSpec = {
     readonly positions: "rotary" | "sincos" | "learned";
   };
   readonly vae: {
-    /** Channels of every level, finest first; each level but the last halves the resolution. */
+    /** Channels of every level, finest first; each but the last halves the resolution, and clips are generated with four. */
     readonly channels: readonly number[];
     /** ResNet blocks of an encoder level; the decoder has one more. */
     readonly layers: number;

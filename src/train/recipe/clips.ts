@@ -7,6 +7,7 @@ import { type PixelSize, rgbToSigned } from "../../media/frames.ts";
 import type { Content } from "../cache/cache.ts";
 import { digestOfFacts } from "../cache/key.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";
+import type { ClipSize } from "./clip-size.ts";
 import type { DataRecipe } from "./schema.ts";
 
 /** A list of clips with captions. Clip and caption depend on their index and on nothing else. */
@@ -23,6 +24,8 @@ export type ClipSource = {
   readonly frames: number;
   readonly fps: number;
   readonly caption: (index: number) => string;
+  /** Size and length of the video that a clip is taken from, where videos have their own. */
+  readonly shape?: (index: number) => Promise<ClipSize>;
   /** What the pixels of a clip depend on, besides size, length and `taken`. */
   readonly content: (index: number) => Content;
   /** How clips are taken from files that may be longer or of another rate. */

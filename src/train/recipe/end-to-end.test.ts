@@ -45,13 +45,6 @@ describe("clips of moving shapes", () => {
     run.packed = await transformer("packed", "timesteps: explicit", pack);
   }, LONG);
 
-  afterAll(() =>
-    console.log(
-      roughness(run.explicit.losses),
-      roughness(run.independent.losses),
-      JSON.stringify(run.explicit.losses),
-    ),
-  );
   test("are learned by the VAE, then by the transformer on its latents", () => {
     expect(mean(run.vae.losses.slice(-4))).toBeLessThan(0.8 * mean(run.vae.losses.slice(0, 4)));
     const { losses } = run.explicit;

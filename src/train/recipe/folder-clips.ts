@@ -70,6 +70,7 @@ async function takenFrom(clips: readonly Video[], data: FolderRecipe, seed: numb
     pixels: (index, size, rate = fps) => read(index, size, framesAt(data, rate), rate),
     firstFrame: (index, size) => read(index, size, 1),
     caption: (index) => clips[index].caption,
+    shape: (index) => inspectClip(clips[index], fps),
     content: (index) => ({ file: clips[index].file }),
     taken: { fps, window, ...(window === "random" ? { seed } : {}) },
     identity: await identityOf(clips),

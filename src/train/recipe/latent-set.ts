@@ -29,6 +29,8 @@ export type LatentSetting = {
   readonly clips: ClipSource;
   readonly size: ClipSize;
   readonly count: number;
+  /** Which clips are wanted at this size; all unless given. */
+  readonly isTaken?: (index: number) => boolean;
 };
 
 /**
@@ -41,7 +43,7 @@ export async function encodeSet(
   engines: Engines,
   { signal, onClip }: { readonly signal: AbortSignal; readonly onClip?: (done: number) => void },
 ): Promise<LatentSet> {
-  const { config, folder, clips, size, count } = setting;
+  const { config, folder, clips, size, count, isTaken = () => true } = setting;
   const files = [...(await openPart(folder, "vae")).realPaths.values()];
   const shape = clipShape(size, config);
   const identity = await cache.encoderIdentity({ ...config, scalingFactor: undefined } as Facts, files);
@@ -58,7 +60,8 @@ export async function encodeSet(
     const encoder = clipEncoder({ config, folder, shape, batch: 1 }, engine);
     for (let index = first; index < count; index += engines.length) {
       if (signal.aborted) throw new CancelledError(`stopped after encoding ${done} of ${count} clips`);
-      await cache.momentsOf(wantedAt(index), async () => encoder.encode(await pixelsOf(setting, index)));
+      if (isTaken(index))
+        await cache.momentsOf(wantedAt(index), async () => encoder.encode(await pixelsOf(setting, index)));
       onClip?.(++done);
     }
     await encoder.close();

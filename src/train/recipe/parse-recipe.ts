@@ -155,6 +155,10 @@ function checkTransformerStage(
     throw new ConfigError(
       `${where}.pack.sizes has ${sizeKey(tooLarge)} pixels, the stage ${sizeKey(largest)}`,
     );
+  if (pack.choose === "nearest" && data.kind === "shapes")
+    throw new ConfigError(
+      `${where}.pack.choose is nearest, and shapes have no sizes of their own; leave it out, and sizes are drawn`,
+    );
   if (transformer.variant !== "none")
     throw new ConfigError(
       `${where} is packed, and the variant ${transformer.variant} is not made for rows; leave one of them out`,

@@ -200,8 +200,10 @@ const packSchema = z.strictObject({
   capacity: count,
   /** Clips that are sorted into rows together; by default all of a step. */
   window: count.optional(),
-  /** Sizes that clips are cut to, drawn clip by clip; none above the stage's own. */
+  /** Sizes that clips are cut to; none above the stage's own. */
   sizes: z.array(clipSizeSchema).min(1),
+  /** Which of them a clip is cut to: one that is drawn for it in every step, unless it is the nearest to its video's own. */
+  choose: z.enum(["drawn", "nearest"]).optional(),
   /** What a clip counts in the loss: as much as any other, or as much as it has tokens. */
   weights: z.enum(["per-sample", "per-token"]).default("per-sample"),
 });

@@ -13,6 +13,7 @@ import { contestOf } from "./contest.ts";
 import { encodeSet, type LatentSet, type LatentSetting, latentSets, measureScale } from "./latent-set.ts";
 import { giveOutLora } from "./lora.ts";
 import { editConfig, readConfigs, readTokenizer, replaceWeights } from "./model-folder.ts";
+import { ownSizes } from "./own-sizes.ts";
 import type { ShownModel } from "./samples.ts";
 import type { EnginesRecipe, Recipe } from "./schema.ts";
 import { stageShape } from "./stage-shape.ts";
@@ -108,9 +109,12 @@ async function openTransformer(
   const cache = await openCache(place.cache);
   const count = Math.min(recipe.latents.clips ?? place.clips.count, place.clips.count);
   const sizes = sizesOf(stage, shape.largest);
-  const encode = (clips: ClipSource, size: ClipSize) =>
-    encodeClips({ ...place, clips }, cache, engines, { size, count: Math.min(count, clips.count) });
-  const sets = await latentSets(sizes, (size) => encode(place.clips, size));
+  const encode = (clips: ClipSource, size: ClipSize, isTaken?: (index: number) => boolean) =>
+    encodeClips({ ...place, clips }, cache, engines, { size, count: Math.min(count, clips.count), isTaken });
+  const own = await ownSizes(stage, place.clips, count);
+  const sets = await latentSets(sizes, (size) =>
+    encode(place.clips, size, (index) => own === null || isCutTo(own[index], size)),
+  );
   const conditioning: ConditioningSetting = {
     ...{ recipe, configs, folder: place.model, sizes, encode, engines },
   };
@@ -126,6 +130,7 @@ async function openTransformer(
     folder: place.model,
     tokenizer: await readTokenizer(place.model),
     count,
+    ownSizes: own,
     latents: (size: ClipSize) => sets.get(sizeKey(size))!,
     clips: place.clips,
     ...inputs,
@@ -140,6 +145,11 @@ async function openTransformer(
     await closeAll(trainee, engines);
   };
   return { trainee, close };
+}
+
+/** Whether a stage takes a clip of its own size at `size`, which may be that of its image. */
+function isCutTo(own: ClipSize, size: ClipSize): boolean {
+  return [own, { ...own, frames: 1 }].some((each) => sizeKey(each) === sizeKey(size));
 }
 
 /** What a stage of the transformer needs beside the latents of its clips, until `close`. */
@@ -179,7 +189,7 @@ async function encodeClips(
   { model, clips, signal, onEncoding }: Place,
   cache: Cache,
   engines: Engines,
-  wanted: Pick<LatentSetting, "size" | "count">,
+  wanted: Pick<LatentSetting, "size" | "count" | "isTaken">,
 ): Promise<LatentSet> {
   const setting = { config: (await readConfigs(model)).vae, folder: model, clips, ...wanted };
   const onClip = (done: number) => onEncoding(done, wanted.count);

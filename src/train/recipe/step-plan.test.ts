@@ -39,6 +39,16 @@ test("a share of the micro-batches is of images, whole ones at a time", () => {
   expect(images[0][0].size).toEqual({ ...largest, frames: 1 });
 });
 
+test("clips of sizes of their own are cut to these in every row, and images to their first frames", () => {
+  const own = (place: number) => pack.sizes[place % 3];
+  for (const step of steps)
+    for (const { place, size } of planStep(
+      { ...setting({ pack, imageShare: 0.25 }), ownSize: own },
+      step,
+    ).flat())
+      expect([sizeKey(own(place)), sizeKey({ ...own(place), frames: 1 })]).toContain(sizeKey(size));
+});
+
 describe("packed", () => {
   const plans = steps.map((step) => planStep(setting({ pack, imageShare: 0.25 }), step));
 

@@ -24,6 +24,8 @@ export type StepPlanSetting = {
   /** Tokens of a clip, text included. */
   readonly tokensOf: (size: ClipSize) => number;
   readonly seed: number;
+  /** Size of the clip at a place of the step, where clips of packed stages have sizes of their own. */
+  readonly ownSize?: (place: number) => ClipSize;
 };
 
 /** All sizes that a stage takes clips in. */
@@ -39,7 +41,7 @@ export function planStep(setting: StepPlanSetting, step: number): PlannedSample[
   const { batch, accumulate } = stage;
   const draws = { seed, step, rank: 0, world: 1, batch, accumulation: accumulate, method };
   const timesteps = trainingTimesteps(draws);
-  const sizes = stage.pack === undefined ? ofMicroBatches(setting, step) : drawn(setting, stage.pack, step);
+  const sizes = stage.pack === undefined ? ofMicroBatches(setting, step) : ofRows(setting, stage.pack, step);
   const samples = sizes.map((size, place) => ({ place, size, timestep: timesteps[place] }));
   if (stage.pack !== undefined) return packed(setting, stage.pack, samples);
   return Array.from({ length: accumulate }, (_, part) => samples.slice(part * batch, (part + 1) * batch));
@@ -51,11 +53,12 @@ function ofMicroBatches({ stage, largest, seed }: StepPlanSetting, step: number)
   return images.flatMap((isImage) => Array<ClipSize>(stage.batch).fill(isImage ? asImage(largest) : largest));
 }
 
-function drawn({ stage, seed }: StepPlanSetting, { sizes }: PackRecipe, step: number): ClipSize[] {
+function ofRows({ stage, seed, ownSize }: StepPlanSetting, { sizes }: PackRecipe, step: number): ClipSize[] {
   const count = stage.batch * stage.accumulate;
   const images = imagesInBatch({ seed, step, share: stage.imageShare }, count);
   return images.map((isImage, place) => {
-    const size = sizes[Math.floor(drawUniform(rngFor(seed, "clip size", step, place)) * sizes.length)];
+    const drawn = () => sizes[Math.floor(drawUniform(rngFor(seed, "clip size", step, place)) * sizes.length)];
+    const size = ownSize?.(place) ?? drawn();
     return isImage ? asImage(size) : size;
   });
 }

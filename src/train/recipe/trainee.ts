@@ -28,7 +28,7 @@ export type StageStep = {
   readonly seconds: number;
   /** Multiplications and additions of the step, see `operationsOf`. */
   readonly operations: number;
-  /** More numbers by name, means over the step's micro-batches. */
+  /** More numbers of the step by name: terms of the loss, means over the micro-batches, or how full packed rows are. */
   readonly parts: Readonly<Record<string, number>>;
   /** Timestep and loss of every sample, where there are timesteps. */
   readonly byTimestep?: { readonly timesteps: readonly number[]; readonly losses: readonly number[] };

@@ -3,6 +3,7 @@
 import { latentsFrom } from "../../diffusion/posterior.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import type { T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
+import { packingEfficiency } from "../diffusion/frame-pack/packing.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { DROPPED, keptText } from "../diffusion/text-dropout.ts";
@@ -13,7 +14,7 @@ import { learningRate } from "../optimiser/learning-rate.ts";
 import { PARTS } from "../tasks/text-to-video.ts";
 import type { ClipSize } from "./clip-size.ts";
 import { type ClipSource, clipOrder } from "./clips.ts";
-import type { Conditioner } from "./conditioner.ts";
+import type { ConditionedSample, Conditioner } from "./conditioner.ts";
 import type { LatentSet } from "./latent-set.ts";
 import { initialLora } from "./lora.ts";
 import { readPart } from "./model-folder.ts";
@@ -48,6 +49,8 @@ export type TransformerStageSetting = Omit<StageGraphSetting, "stage" | "recipe"
   readonly tokenizer: T5Tokenizer;
   /** Clips that are taken. */
   readonly count: number;
+  /** Sizes that clips are cut to, where these are not drawn. */
+  readonly ownSizes: readonly ClipSize[] | null;
   /** Their latents in every size that the stage takes clips in. */
   readonly latents: (size: ClipSize) => LatentSet;
   readonly clips: ClipSource;
@@ -124,54 +127,83 @@ async function* trainTransformer(
   for await (const report of train(learner, task, { done: updatesBefore + done, signal })) {
     const { loss, gradientNorm, rate, seconds, operations, reports } = report;
     const step = report.step - updatesBefore;
-    const timesteps = planOf(step).flatMap((samples) => samples.map(({ timestep }) => timestep));
+    const plan = planOf(step);
+    const timesteps = plan.flat().map(({ timestep }) => timestep);
     const losses = reports.flatMap(({ perSample }) => [...(perSample.data as Float32Array)]);
     const byTimestep = { timesteps, losses };
-    yield { step, loss, gradientNorm, rate, seconds, operations, parts: {}, byTimestep };
+    const parts = partsOf(setting, plan);
+    yield { step, loss, gradientNorm, rate, seconds, operations, parts, byTimestep };
   }
 }
 
 /** The micro-batches of a step of the stage, from 1. */
 function planner(setting: TransformerStageSetting): (step: number) => PlannedSample[][] {
-  const { config, latentSize, recipe, stepsBefore } = setting;
+  const { config, latentSize, recipe, stepsBefore, ownSizes } = setting;
   const plan = { ...setting, timesteps: recipe.timesteps, tokensOf: tokensOfClip(config, latentSize) };
-  return (step) => planStep(plan, stepsBefore + step);
+  const clipAt = clipOfPlace(setting);
+  return (step) => {
+    const own = ownSizes === null ? {} : { ownSize: (place: number) => ownSizes[clipAt(step, place)] };
+    return planStep({ ...plan, ...own }, stepsBefore + step);
+  };
 }
 
-/** Latents and texts for the plan of a step of the stage: like the plan, functions of the seed and the step alone. */
-function loader(setting: TransformerStageSetting) {
-  const { stage, recipe, config, latents, seed, stepsBefore, clipsBefore, scalingFactor, clips } = setting;
-  const { latentSize } = setting;
-  const order = clipOrder(seed, setting.count);
+/** Where clips are packed, the tokens of a step as a share of what its rows have room for. */
+function partsOf(
+  { config, latentSize, stage: { pack } }: TransformerStageSetting,
+  rows: readonly (readonly PlannedSample[])[],
+): Record<string, number> {
+  if (pack === undefined) return {};
+  const tokens: number[] = [];
+  for (const { place, size } of rows.flat()) tokens[place] = tokensOfClip(config, latentSize)(size);
+  const places = rows.map((row) => row.map(({ place }) => place));
+  return { filled: packingEfficiency(places, tokens, pack.capacity) };
+}
+
+/** The clip that comes at a place of a step of the stage. */
+function clipOfPlace({ stage, seed, count, clipsBefore }: TransformerStageSetting) {
+  const order = clipOrder(seed, count);
   const perStep = stage.batch * stage.accumulate;
-  return (step: number, plan: readonly (readonly PlannedSample[])[]): Promise<DrawnSample[][]> => {
+  return (step: number, place: number) => order(clipsBefore + (step - 1) * perStep + place);
+}
+
+/** What samples of a step are made of: like the plan, functions of the seed and the step alone. */
+function loader(setting: TransformerStageSetting) {
+  const { stage, recipe, latents, seed, stepsBefore, scalingFactor, clips } = setting;
+  const clipAt = clipOfPlace(setting);
+  const perStep = stage.batch * stage.accumulate;
+  return async (step: number, plan: readonly (readonly PlannedSample[])[]): Promise<DrawnSample[][]> => {
     const global = stepsBefore + step;
     const kept = keptText({ seed, step: global, probability: recipe.textDropout }, 0, perStep);
-    const indexOf = ({ place }: PlannedSample) => order(clipsBefore + (step - 1) * perStep + place);
+    const seen = plan.flat().map((planned) => ({ ...planned, index: clipAt(step, planned.place) }));
+    const conditions = await conditionsOf(setting, global, seen);
     const sample = async (planned: PlannedSample): Promise<DrawnSample> => {
       const { place, size } = planned;
-      const index = indexOf(planned);
+      const index = clipAt(step, place);
       const rng = rngFor(seed, "posterior", global, place);
       return {
         ...planned,
         latents: latentsFrom(await latents(size).moments(index), rng, scalingFactor),
         text: await (kept[place] === 1 ? textOf(setting, clips.caption(index)) : droppedText(setting)),
+        condition: conditions.get(place),
       };
     };
-    const drawn = (samples: readonly PlannedSample[]) => Promise.all(samples.map(sample));
-    const conditioned = async (samples: readonly PlannedSample[], conditioner: Conditioner) => {
-      const framesOf = (size: ClipSize) => paddedSize(latentSize(size), config.patchT).frames;
-      const places = samples.map((planned) => {
-        return { ...planned, index: indexOf(planned), frames: framesOf(planned.size) };
-      });
-      const conditions = await conditioner.latents(global, places);
-      return (await drawn(samples)).map((one, i) => ({ ...one, condition: conditions[i] }));
-    };
-    const { conditioner } = setting;
-    return Promise.all(
-      plan.map((samples) => (conditioner === null ? drawn(samples) : conditioned(samples, conditioner))),
-    );
+    return Promise.all(plan.map((samples) => Promise.all(samples.map(sample))));
   };
+}
+
+/** What the samples of a step see beside the text, by their places; encoded together, whatever rows they go to. */
+async function conditionsOf(
+  { conditioner, latentSize, config }: TransformerStageSetting,
+  global: number,
+  samples: readonly Omit<ConditionedSample, "frames">[],
+): Promise<ReadonlyMap<number, Float32Array>> {
+  if (conditioner === null) return new Map();
+  const frames = (size: ClipSize) => paddedSize(latentSize(size), config.patchT).frames;
+  const found = await conditioner.latents(
+    global,
+    samples.map((sample) => ({ ...sample, frames: frames(sample.size) })),
+  );
+  return new Map(samples.map(({ place }, i) => [place, found[i]]));
 }
 
 /** Builds its graph when it first measures. */

@@ -1,4 +1,4 @@
-/** @file The text-to-video loss as a chain: embedding, every block, head and error. */
+/** @file The model's loss as a chain: embedding, every block, head and error. */
 // B batch, F latent frames, C channels, H and W latent height and width, N video tokens, T text tokens, D width
 import { type InputSpec, type Segment, traceSegment } from "../../graph/segment.ts";
 import type { Tensor } from "../../graph/tensor.ts";

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { transformerConfigs } from "../../../../test/helpers/released-models.ts";
 import { parseTransformerConfig } from "../../../models/transformer/config.ts";
 import { linspaceCoordinates, rotaryRows, TEXT } from "../../../models/transformer/positions/rope.ts";
-import { layoutKey, packedRotary, rowLayout, tokenTable } from "./layout.ts";
+import { packedRotary, rowLayout, tokenTable } from "./layout.ts";
 
 const config = parseTransformerConfig(transformerConfigs["5b"], "config.json");
 const image = { frames: 1, height: 4, width: 4 };
@@ -49,10 +49,4 @@ test("rotations are those that each clip would have alone", () => {
     expect(table.coordinates.t[4]).toBe(0);
     expect(cos.slice(0, 4 * 32).every((value) => value === 1)).toBe(true);
   }
-});
-
-test("a key tells rows apart that need different graphs", () => {
-  expect(layoutKey(layout)).toBe("2+1x4x4+2x4x6");
-  expect(layoutKey(rowLayout(config, [clip, image], 2))).not.toBe(layoutKey(layout));
-  expect(layoutKey(rowLayout(config, [image, clip], 3))).not.toBe(layoutKey(layout));
 });

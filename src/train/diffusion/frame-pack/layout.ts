@@ -60,12 +60,6 @@ export function rowLayout(
   return { segments, textLength, textTokens: sizes.length * textLength, videoTokens };
 }
 
-/** Rows of equal keys have equal graphs. */
-export function layoutKey({ segments, textLength }: RowLayout): string {
-  const sizes = segments.map(({ size: { frames, height, width } }) => `${frames}x${height}x${width}`);
-  return `${textLength}+${sizes.join("+")}`;
-}
-
 /** How a clip of a grid is placed: by default counted from 0 on every axis. */
 export type Placement = (grid: Grid) => Coordinates;
 
