@@ -34,6 +34,7 @@ export type TinyDecoderWeights = Component<TinyVaeConfig> & {
 /** Everything in a folder that `save_pretrained` of the reference writes. */
 export type Checkpoint = {
   readonly folder: string;
+  /** `_class_name` of `model_index.json`. */
   readonly pipelineClass: PipelineClass;
   readonly scheduler: SchedulerConfig;
   readonly transformer: Component<TransformerConfig>;
