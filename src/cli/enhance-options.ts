@@ -6,8 +6,8 @@ import { EnhanceFailure } from "../enhance/failure.ts";
 import { ConfigError } from "../errors.ts";
 import { pictureDataUrl } from "../media/data-url.ts";
 import { parseTransformerConfig } from "../models/transformer/config.ts";
-import { readJson } from "../pipeline/checkpoint.ts";
 import { loadTokenizer } from "../pipeline/prompt.ts";
+import { readJson } from "../weights/json-file.ts";
 import type { Context } from "./command.ts";
 import type { OptionTable, OptionValues } from "./options.ts";
 

@@ -2,13 +2,14 @@
 import { join } from "node:path";
 import { parseSchedulerConfig, type SchedulerConfig } from "../diffusion/schedule.ts";
 import { sizeOf } from "../graph/shape.ts";
-import { readJson, readPipelineClass } from "../pipeline/checkpoint.ts";
+import { readPipelineClass } from "../pipeline/checkpoint.ts";
 import { PROCESS_AT_REST } from "../pipeline/plan/fit.ts";
 import type { Precision } from "../pipeline/precision.ts";
 import { loadTokenizer } from "../pipeline/prompt.ts";
 import { declaredShapes } from "../runtime/mapped-weights.ts";
 import { compareKeys } from "../weights/check.ts";
 import { openWeights, type WeightSet } from "../weights/checkpoint.ts";
+import { readJson } from "../weights/json-file.ts";
 import { type ComponentKind, componentKinds } from "./inspect-components.ts";
 import { byteSize, count } from "./numbers.ts";
 

@@ -10,7 +10,6 @@ import { type TransformerSegments, transformerSegments } from "../models/transfo
 import { parseVaeConfig, spatialRatio, type VaeConfig } from "../models/vae/config.ts";
 import { decoderSegments } from "../models/vae/decoder.ts";
 import { encoderSegments } from "../models/vae/encoder.ts";
-import { readJson } from "../pipeline/checkpoint.ts";
 import { type ClipSize, clipSize, latentFrames, latentSize } from "../pipeline/clip-size.ts";
 import { type PlannedModel, plannedFormats, plannedPrecision } from "../pipeline/plan/models.ts";
 import { evaluationPlan, type StagePlan, textPlan } from "../pipeline/plan/stage-plan.ts";
@@ -18,6 +17,7 @@ import { vaePlan } from "../pipeline/plan/vae-plan.ts";
 import type { Precision } from "../pipeline/precision.ts";
 import { type KeyOptions, t5Aliases } from "../weights/check.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
+import { readJson } from "../weights/json-file.ts";
 
 /** A model of a checkpoint folder: where it lies and how it is traced. */
 export type ComponentKind = {

@@ -3,10 +3,10 @@ import { predictOriginal } from "./prediction.ts";
 import {
   checkStep,
   nextRange,
-  planRun,
   type Sampler,
   type SamplerState,
   type SamplingPlan,
+  samplerOf,
 } from "./sampler.ts";
 import type { SchedulerConfig } from "./schedule.ts";
 
@@ -14,12 +14,7 @@ const f32 = Math.fround;
 
 /** The sampler of `CogVideoXDDIMScheduler`. */
 export function ddimSampler(config: SchedulerConfig): Sampler {
-  return {
-    name: "ddim",
-    config,
-    prepare: (numSteps, options) => planRun(config, numSteps, options),
-    step: ddimStep,
-  };
+  return samplerOf("ddim", config, ddimStep);
 }
 
 /**

@@ -5,10 +5,10 @@ import {
   checkStep,
   drawing,
   nextRange,
-  planRun,
   type Sampler,
   type SamplerState,
   type SamplingPlan,
+  samplerOf,
 } from "./sampler.ts";
 import { alphaBarAt, type SchedulerConfig } from "./schedule.ts";
 
@@ -16,12 +16,7 @@ const f32 = Math.fround;
 
 /** The sampler of `CogVideoXDPMScheduler`. */
 export function dpmSampler(config: SchedulerConfig): Sampler {
-  return {
-    name: "dpm",
-    config,
-    prepare: (numSteps, options) => planRun(config, numSteps, options),
-    step: dpmStep,
-  };
+  return samplerOf("dpm", config, dpmStep);
 }
 
 /**

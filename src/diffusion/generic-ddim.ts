@@ -5,10 +5,10 @@ import {
   checkStep,
   drawing,
   nextRange,
-  planRun,
   type Sampler,
   type SamplerState,
   type SamplingPlan,
+  samplerOf,
 } from "./sampler.ts";
 import type { SchedulerConfig } from "./schedule.ts";
 
@@ -16,12 +16,7 @@ const f32 = Math.fround;
 
 /** The sampler of `DDIMScheduler`. */
 export function genericDdimSampler(config: SchedulerConfig): Sampler {
-  return {
-    name: "generic-ddim",
-    config,
-    prepare: (numSteps, options) => planRun(config, numSteps, options),
-    step: genericDdimStep,
-  };
+  return samplerOf("generic-ddim", config, genericDdimStep);
 }
 
 /**

@@ -3,9 +3,12 @@ import { ConfigError, ShapeError } from "../errors.ts";
 
 const f32 = Math.fround;
 
-/** How the weight goes over a run: the scale throughout, the reference's dynamic guidance, or that as it was meant. */
+/** Every `GuidanceMode`. */
 export const guidanceModes = ["constant", "wave", "cosine"] as const;
-/** One of `guidanceModes`. */
+/**
+ * How the weight goes over a run: the scale throughout ("constant"), the reference's dynamic guidance ("wave"), or that as
+ * it was meant ("cosine"); formulas at `guidanceWeight`.
+ */
 export type GuidanceMode = (typeof guidanceModes)[number];
 
 /** Adaptive projected guidance (Sadat et al. 2024): what is parallel to the conditional prediction oversaturates. */

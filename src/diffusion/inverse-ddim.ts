@@ -1,18 +1,13 @@
 /** @file DDIM run backwards: from clean latents to the noise that would give them. */
 import { clamp, predictNoise, predictOriginal } from "./prediction.ts";
-import { checkStep, planRun, type Sampler, type SamplerState, type SamplingPlan } from "./sampler.ts";
+import { checkStep, type Sampler, type SamplerState, type SamplingPlan, samplerOf } from "./sampler.ts";
 import { alphaBarAt, type SchedulerConfig } from "./schedule.ts";
 
 const f32 = Math.fround;
 
 /** The sampler of `DDIMInverseScheduler`; its timesteps rise. */
 export function inverseDdimSampler(config: SchedulerConfig): Sampler {
-  return {
-    name: "inverse-ddim",
-    config,
-    prepare: (numSteps, options) => planRun(config, numSteps, options),
-    step: inverseDdimStep,
-  };
+  return samplerOf("inverse-ddim", config, inverseDdimStep);
 }
 
 /**

@@ -95,6 +95,11 @@ function requireSat({ className, rescaleBetasZeroSnr }: SchedulerConfig, parity:
     );
 }
 
+/** A sampler that plans its runs as all of them do, and has a step of its own. */
+export function samplerOf(name: Sampler["name"], config: SchedulerConfig, step: Sampler["step"]): Sampler {
+  return { name, config, prepare: (numSteps, options) => planRun(config, numSteps, options), step };
+}
+
 /** The state before the first step. The generator goes on where `rng` is now; `rng` itself is not advanced later. */
 export function startRun(latents: Float32Array, rng: TorchRng): SamplerState {
   return { latents, step: 0, history: [], rng: saveRng(rng) };

@@ -8,6 +8,8 @@ export type TimestepConfig = Pick<
   "className" | "numTrainTimesteps" | "timestepSpacing" | "stepsOffset"
 >;
 
+/** Every `Discretisation`. */
+export const discretisations = ["diffusers", "sat"] as const;
 /**
  * Whose way it is to get from the schedule of training to the noise levels of a run. "diffusers" rescales the whole table
  * to zero terminal SNR and takes timesteps out of it. "sat" takes timesteps first, by rules of its own, and rescales what
@@ -15,8 +17,6 @@ export type TimestepConfig = Pick<
  * share of the signal. (SAT also rounds a level to the nearest one of the whole table where it undoes the velocity; that is
  * not repeated.)
  */
-export const discretisations = ["diffusers", "sat"] as const;
-/** One of `discretisations`. */
 export type Discretisation = (typeof discretisations)[number];
 
 export type TimestepOptions = {

@@ -7,7 +7,9 @@ import { clean, EnhanceFailure, networkFailure, statusFailure } from "./failure.
 export type ChatEndpoint = {
   /** The address that requests go to, ending in /chat/completions. */
   readonly url: URL;
+  /** Name of the language model, as the endpoint knows it. */
   readonly model: string;
+  /** Goes to `url` alone, as a bearer token. */
   readonly key?: string;
   /** For one request with its answer. */
   readonly timeoutMs: number;

@@ -13,7 +13,9 @@ export type EnhanceRequest = {
   readonly prompt: string;
   /** The picture that the clip begins with, as a data URL (`data:image/jpeg;base64,...`). */
   readonly image?: string;
+  /** Counts tokens as the video model's tokenizer does, the closing one included, and how many the model reads. */
   readonly tokens: TokenBudget;
+  /** Stops requests and waits with a `CancelledError`. */
   readonly signal?: AbortSignal;
   /** Hears why a request is repeated, and after which wait. */
   readonly onRetry?: (reason: string, waitMs: number) => void;

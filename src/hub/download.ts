@@ -22,6 +22,7 @@ export type Snapshot = {
   /** Holds `model_index.json`; give it wherever a checkpoint folder is wanted. */
   readonly folder: string;
   readonly id: ModelId;
+  /** 40 hexadecimal digits. */
   readonly commit: string;
   /** Bytes that came over the network, of files that are complete. */
   readonly downloadedBytes: number;
@@ -33,6 +34,7 @@ export type DownloadOptions = {
   readonly revision?: string;
   /** Instead of the environment's. */
   readonly settings?: HubSettings;
+  /** Stops with a `CancelledError`; the next download goes on where this one was. */
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: DownloadEvent) => void;
 };

@@ -2,12 +2,12 @@
 import type { PixelSize, RgbImage } from "./frames.ts";
 import { resizeLanczos } from "./resize.ts";
 
+/** Every `Fit`. */
+export const fits = ["crop", "pad", "stretch"] as const;
 /**
  * How a picture of another shape is brought to the clip's: "crop" fills the clip and cuts what sticks out at both
  * sides alike, "pad" shows all of it on black, "stretch" pulls it into shape, as the reference's pipelines do.
  */
-export const fits = ["crop", "pad", "stretch"] as const;
-/** One of `fits`. */
 export type Fit = (typeof fits)[number];
 
 /** The picture at `size`, resampled by `resizeLanczos`. */

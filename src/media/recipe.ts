@@ -9,7 +9,8 @@ import { RECIPE_FILE } from "./png-folder.ts";
 
 /**
  * The recipe inside a video, animation, PNG frame or folder of frames, or null when the file carries none (other
- * comments are not recipes). Throws ConfigError for a file that is missing or cannot be read.
+ * comments are not recipes).
+ * @throws ConfigError for a file that is missing or cannot be read
  */
 export async function readRecipe(file: string): Promise<unknown | null> {
   const found = await stat(file).catch((cause) => {

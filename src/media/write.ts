@@ -49,8 +49,8 @@ export interface VideoWriter {
  * Starts a video at `file`. Frames go to a hidden file beside it (`.name.partial-...`), which takes the name of `file`
  * at `finish`; any failure removes it. Memory holds a few frames, never the clip (GIF: a palette per frame). A fragmented
  * file takes its name at the first `show`; "-" is a fragmented MP4 on standard output.
- * Throws ConfigError for an unknown extension, impossible sizes, or a folder that is missing or not writable, and
- * Error with a remedy when writing fails, as on a full disk.
+ * @throws ConfigError for an unknown extension, impossible sizes, or a folder that is missing or not writable; Error with
+ *   a remedy when writing fails, as on a full disk
  */
 export async function createVideoWriter(file: string, options: VideoWriterOptions): Promise<VideoWriter> {
   const isStdout = file === STDOUT;

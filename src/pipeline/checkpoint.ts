@@ -1,5 +1,5 @@
 /** @file An official checkpoint folder: its configurations, its weights and its tokenizer, each opened when asked for. */
-import { access, readFile } from "node:fs/promises";
+import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { parseSchedulerConfig, type SchedulerConfig } from "../diffusion/schedule.ts";
 import { ConfigError } from "../errors.ts";
@@ -9,7 +9,7 @@ import { parseTransformerConfig, type TransformerConfig } from "../models/transf
 import { parseVaeConfig, type VaeConfig } from "../models/vae/config.ts";
 import { openWeights, type WeightSet } from "../weights/checkpoint.ts";
 import { exists } from "../weights/file.ts";
-import { parseJson } from "../weights/json.ts";
+import { readJson } from "../weights/json-file.ts";
 
 /** The pipelines whose folders this package reads. */
 const pipelineClasses = [
@@ -34,6 +34,7 @@ export type TinyDecoderWeights = Component<TinyVaeConfig> & {
 /** Everything in a folder that `save_pretrained` of the reference writes. */
 export type Checkpoint = {
   readonly folder: string;
+  /** `_class_name` of `model_index.json`. */
   readonly pipelineClass: PipelineClass;
   readonly scheduler: SchedulerConfig;
   readonly transformer: Component<TransformerConfig>;
@@ -79,18 +80,6 @@ export async function readPipelineClass(folder: string): Promise<PipelineClass> 
   throw new ConfigError(
     `${source} names the pipeline ${JSON.stringify(named?._class_name)}; known are ${pipelineClasses.join(", ")}`,
   );
-}
-
-/** Parses a JSON file. @throws ConfigError naming the file */
-export async function readJson(file: string): Promise<unknown> {
-  const bytes = await readFile(file).catch((cause) => {
-    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}; is the checkpoint complete?`, {
-      cause,
-    });
-  });
-  const parsed = parseJson(bytes);
-  if ("problem" in parsed) throw new ConfigError(`${file} ${parsed.problem}; download it again`);
-  return parsed.value;
 }
 
 /** The scheduler's configuration in a checkpoint folder. @throws ConfigError for a folder that is none, and a bad file */

@@ -55,6 +55,7 @@ export type Stage = "encode" | "text" | "denoise" | "decode";
 /** A segment has run: `done` of the `total` segments of this evaluation of a stage. */
 export type SegmentEvent = {
   readonly stage: Stage;
+  /** Of the segment, as the checkpoint's keys begin, such as "transformer_blocks.3". */
   readonly name: string;
   readonly done: number;
   readonly total: number;

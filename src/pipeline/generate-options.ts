@@ -15,6 +15,7 @@ import type { LongVideoOptions } from "./long-video/long-video.ts";
 /** What to make. Everything but the prompt has the checkpoint's or the reference's default. */
 export type GenerateOptions = ClipRequest &
   GuidanceOptions & {
+    /** English, up to the model's token limit; what is over is cut off and told by the "encoded" event. */
     readonly prompt: string;
     /** What to stay away from; "" unless given. */
     readonly negativePrompt?: string;
@@ -51,12 +52,15 @@ export type GenerateOptions = ClipRequest &
     readonly tiling?: boolean | TilingOptions;
     /** Multiplies the scales of the pipeline's LoRAs; 1 unless given. */
     readonly loraScale?: number;
+    /** Stops the run before its next segment with a `CancelledError`. */
     readonly signal?: AbortSignal;
+    /** Called after every segment: a block, a level of the VAE. */
     readonly onSegment?: (event: SegmentEvent) => void;
   };
 
 /** Hidden states `[T, textDim]` of a prompt and of what to stay away from, which nobody looks at without guidance. */
 export type PromptStates = {
+  /** f32, with all of the model's text tokens. */
   readonly positive: HostTensor;
   readonly negative: HostTensor;
   /** They are those of `prompt` and `negativePrompt`, which then say all there is to say in a recipe. */

@@ -9,12 +9,12 @@ import {
 } from "../diffusion/guidance.ts";
 import { ConfigError } from "../errors.ts";
 
+/** Every `Unconditional`. */
+export const unconditionals = ["prompt", "zeros"] as const;
 /**
  * What stands in for the prompt in the prediction that guidance leads away from: the negative prompt, which is "" unless
- * given, as in diffusers; or states that are all zeros, as in SAT, whose training drops captions so.
+ * given, as in diffusers ("prompt"); or states that are all zeros, as in SAT, whose training drops captions so ("zeros").
  */
-export const unconditionals = ["prompt", "zeros"] as const;
-/** One of `unconditionals`. */
 export type Unconditional = (typeof unconditionals)[number];
 
 /** Guidance as it is asked for; the reference's plain guidance where nothing is. */

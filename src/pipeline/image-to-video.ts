@@ -13,18 +13,19 @@ import type { GenerateOptions } from "./generate-options.ts";
 import { type Mode, requireKind, sizesOf } from "./mode.ts";
 import type { Pipeline } from "./pipeline.ts";
 
+/** Every `ImageScaling`. */
+export const imageScalings = ["scaled", "inverted", "unscaled"] as const;
 /**
  * How the latents of the image relate to those of the VAE: times the scaling factor as all others ("scaled",
  * CogVideoX-5b-I2V), divided by it ("inverted", CogVideoX1.5-5B-I2V as released), or as they are ("unscaled",
  * CogVideoX1.5-5B-I2V in its original code).
  */
-export const imageScalings = ["scaled", "inverted", "unscaled"] as const;
-/** One of `imageScalings`. */
 export type ImageScaling = (typeof imageScalings)[number];
 
 /** What to make of a picture. The prompt may be empty. */
 export type ImageToVideoOptions = GenerateOptions &
   FitOptions & {
+    /** What becomes the first frame. */
     readonly image: PictureSource;
     /** What the checkpoint's VAE configuration says unless given. */
     readonly imageScaling?: ImageScaling;

@@ -18,7 +18,9 @@ import type { Pipeline } from "./pipeline.ts";
 /** What to make between two pictures; either may be missing, and without both the prompt alone decides. */
 export type InpaintVideoOptions = GenerateOptions &
   FitOptions & {
+    /** The first frame. */
     readonly startImage?: PictureSource;
+    /** The last frame. */
     readonly endImage?: PictureSource;
     /** Standard deviation of noise on the pictures; 0.0563 unless given where the checkpoint was trained so, else 0. */
     readonly imageNoise?: number;

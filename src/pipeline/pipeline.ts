@@ -15,9 +15,11 @@ import { openTinyDecoder } from "./tiny-decoder.ts";
 /** An opened checkpoint. Its weights are mapped when a stage needs them; nothing large is in memory between stages. */
 export type Pipeline = {
   readonly checkpoint: Checkpoint;
+  /** Turns a prompt into ids, such as `tokenizer.encode(prompt).length` of them. */
   readonly tokenizer: T5Tokenizer;
+  /** Computes on a thread of its own; one for all runs of the pipeline. */
   readonly engine: Engine;
-  /** Ends the engine's thread. */
+  /** Ends the engine's thread. A process may end without it. */
   close(): Promise<void>;
 };
 

@@ -25,7 +25,10 @@ const stored = z.object({
 const SIDE = 192;
 const PATCHES = 64;
 
-/** The preview map of a checkpoint: from the cache, or fitted now, which takes a decode of a small picture. */
+/**
+ * The preview map of a checkpoint: from the user's cache, or fitted now and kept there, which takes one encode and one
+ * decode of a picture of 192 x 192. @throws WeightsError for a VAE that does not fit, SessionError, CancelledError
+ */
 export async function previewMap(pipeline: Pipeline, hooks: RunHooks = {}): Promise<LatentRgb> {
   const name = `preview-${await keyOf(pipeline.checkpoint)}.json`;
   const { latentChannels } = pipeline.checkpoint.vae.config;

@@ -8,6 +8,7 @@ import type { PipelineEvent } from "./events.ts";
 export type LatentRgb = {
   /** `[3][L]` */
   readonly weights: readonly (readonly number[])[];
+  /** `[3]` */
   readonly bias: readonly number[];
   /** Share of the colours' variance that the map explains, 0 to 1. */
   readonly r2: number;
@@ -21,7 +22,7 @@ export type Look = {
   readonly show: (clean: HostTensor) => HostTensor | Promise<HostTensor>;
 };
 
-/** A look at a clip that is being made: what the last step takes for the clean clip, `[T, H, W, 3]` in [0, 1]. */
+/** A look at a clip after `step`, from 1: what that step takes for the clean clip, `frames [T, H, W, 3]` in [0, 1]. */
 export type PreviewEvent = { readonly kind: "preview"; readonly step: number; readonly frames: HostTensor };
 
 /**
@@ -64,7 +65,10 @@ export function lookThrough(map: LatentRgb): Look {
   return { channels: map.weights[0].length, show: (clean) => framesThrough(map, clean) };
 }
 
-/** The events of a run with a preview after every step, through a map or as a look shows it. */
+/**
+ * The events of a run with a preview after every step, through a map (a pixel for each place of the latents) or as a look
+ * shows it. @throws what the run and the look throw
+ */
 export async function* withPreviews(
   events: AsyncIterable<PipelineEvent>,
   through: LatentRgb | Look,

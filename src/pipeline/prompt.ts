@@ -9,7 +9,8 @@ import { readTokenizerJson } from "../models/t5/tokenizer/tokenizer-json.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { exists } from "../weights/file.ts";
-import { type Checkpoint, readJson } from "./checkpoint.ts";
+import { readJson } from "../weights/json-file.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import type { RunHooks } from "./run-hooks.ts";
 import { TextEncoder } from "./text-encoder.ts";
 

@@ -9,6 +9,7 @@ import { type TensorData, writeSafetensors } from "../weights/write.ts";
 
 /** Everything that a run needs to go on besides its options. */
 export type SavedState = {
+  /** Of the last "step" event. */
   readonly state: SamplerState;
   /** What feature caches keep between steps, where there are any. */
   readonly cache?: unknown;

@@ -18,6 +18,7 @@ import type {
 
 /** Where the engine computes, and with how many threads. */
 export type EngineOptions = {
+  /** "cpu" unless given. */
   readonly device?: Device;
   /** Threads for one operator; the number of cores unless given. */
   readonly threads?: number;

@@ -3,7 +3,7 @@ import type { DType, HostArray } from "../graph/dtype.ts";
 import type { Need, OnnxModel } from "../graph/onnx.ts";
 import type { Shape } from "../graph/shape.ts";
 
-/** A tensor on the host: elements in row-major order. */
+/** A tensor on the host: elements in row-major order; `data` is a `Float32Array` where `dtype` is "f32", as it is in events. */
 export type HostTensor = { readonly dtype: DType; readonly shape: Shape; readonly data: HostArray };
 
 /** A tensor that lives with the engine under `id`. */

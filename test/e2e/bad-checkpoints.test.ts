@@ -175,7 +175,7 @@ const badConfigs: readonly Fault[] = [
     "is cut short",
     "vae/config.json",
     (f) => truncateSync(join(f, "vae/config.json"), 40),
-    /is not JSON.*download it again/,
+    /is not JSON.*write the file again/,
   ],
 ];
 

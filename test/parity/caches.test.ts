@@ -74,7 +74,7 @@ function compare(name: string, latents: Float32Array): void {
   const { data } = golden[name] ?? more[name];
   const worst = latents.reduce((most, x, i) => Math.max(most, Math.abs(x - data[i])), 0);
   console.log(`${name}: worst difference ${worst.toExponential(2)}`);
-  expect(latents).toBeCloseToArray(data, { atol: 1e-4 });
+  expect(latents).toBeCloseToArray(data, { atol: 1e-5 });
 }
 
 test("C_none_ddim8", async () => {

@@ -147,7 +147,7 @@ function compare(name: string, { shape, data }: HostTensor): void {
     0,
   );
   console.log(`${name}: worst difference ${most.toExponential(2)}`);
-  expect(data as Float32Array).toBeCloseToArray(golden[name].data, { atol: 5e-5 });
+  expect(data as Float32Array).toBeCloseToArray(golden[name].data, { atol: 3e-5 });
 }
 
 async function hashPipeline(

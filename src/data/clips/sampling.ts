@@ -76,7 +76,7 @@ export function framesAt(times: Float64Array, fps: number): number {
 }
 
 /** The most frames of the form `step * k + 1` that are not more than `available`. */
-export function longest(available: number, step: number): number {
+function longest(available: number, step: number): number {
   return available - ((available - 1) % step);
 }
 

@@ -42,6 +42,8 @@ test.each([
 
 test("a file that is missing, and a folder that is, are named", async () => {
   const file = join(temporaryFolder(), "nowhere", "magcache.json");
-  await expect(readRatios(file)).rejects.toThrow(`cannot read ${file}`);
-  await expect(writeRatios(file, { ratios: [1], recipe: {} })).rejects.toThrow(`cannot write ${file}`);
+  await expect(readRatios(file)).rejects.toThrow(`cannot read the measurements: ${file} does not exist`);
+  await expect(writeRatios(file, { ratios: [1], recipe: {} })).rejects.toThrow(
+    `cannot write the measurements: ${file} does not exist`,
+  );
 });

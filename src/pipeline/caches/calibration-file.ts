@@ -1,6 +1,7 @@
 /** @file What `calibrate` has measured of a model as a file: ratios of magnitudes, and TeaCache's polynomial. */
 import { readFile, writeFile } from "node:fs/promises";
 import { ConfigError } from "../../errors.ts";
+import { fileError } from "../../weights/file.ts";
 import { parseJson } from "../../weights/json.ts";
 
 /** Where the measurements of a checkpoint lie unless said otherwise, in its folder. */
@@ -15,11 +16,11 @@ export type Calibration = {
   readonly recipe: Readonly<Record<string, unknown>>;
 };
 
-/** Writes measurements for `readRatios` and `readCoefficients`. */
+/** Writes measurements for `readRatios` and `readCoefficients`, as JSON. @throws ConfigError where `file` cannot be written */
 export async function writeRatios(file: string, measured: Calibration): Promise<void> {
   const text = JSON.stringify({ kind: "cogvideox.magcache.1", ...measured }, null, 2);
   await writeFile(file, `${text}\n`).catch((cause) => {
-    throw new ConfigError(`cannot write ${file}: ${(cause as Error).message}`, { cause });
+    throw new ConfigError(fileError("write the measurements", file, cause).message, { cause });
   });
 }
 
@@ -41,7 +42,7 @@ async function readMeasured(
   file: string,
 ): Promise<{ readonly ratios?: unknown; readonly coefficients?: unknown }> {
   const bytes = await readFile(file).catch((cause) => {
-    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}`, { cause });
+    throw new ConfigError(fileError("read the measurements", file, cause).message, { cause });
   });
   const parsed = parseJson(bytes);
   return "problem" in parsed ? {} : (parsed.value ?? {});

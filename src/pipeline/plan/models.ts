@@ -6,8 +6,8 @@ import { parseTransformerConfig, type TransformerConfig } from "../../models/tra
 import type { LayerFormats } from "../../models/transformer/quantized.ts";
 import { parseVaeConfig, type VaeConfig } from "../../models/vae/config.ts";
 import { openWeights, type WeightSet } from "../../weights/checkpoint.ts";
+import { readJson } from "../../weights/json-file.ts";
 import { blockFor, isQuantizable } from "../../weights/quantize/format.ts";
-import { readJson } from "../checkpoint.ts";
 import { formatsOf, halves, type Precision, storedPrecision } from "../precision.ts";
 
 /** A model to plan with; without weights, they count as the released ones, in bfloat16. */

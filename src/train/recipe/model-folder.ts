@@ -14,7 +14,7 @@ import { parseVaeConfig } from "../../models/vae/config.ts";
 import { checkKeys, t5Aliases } from "../../weights/check.ts";
 import { openWeights, type WeightSet } from "../../weights/checkpoint.ts";
 import { exists, fileError } from "../../weights/file.ts";
-import { parseJson } from "../../weights/json.ts";
+import { readJson } from "../../weights/json-file.ts";
 import { expandInputChannels } from "../diffusion/channel-expansion.ts";
 import { createCheckpoint } from "../new-checkpoint/create-checkpoint.ts";
 import { textEncoderParams, transformerParams, vaeParams } from "../new-checkpoint/declared-params.ts";
@@ -215,15 +215,4 @@ async function copyFolder(from: string, to: string): Promise<void> {
     await rm(draft, { recursive: true, force: true });
     throw fileError("copy the checkpoint", from, cause);
   }
-}
-
-async function readJson(file: string): Promise<unknown> {
-  const bytes = await readFile(file).catch((cause) => {
-    throw new ConfigError(`cannot read ${file}: ${(cause as Error).message}; is the checkpoint complete?`, {
-      cause,
-    });
-  });
-  const parsed = parseJson(bytes);
-  if ("problem" in parsed) throw new ConfigError(`${file} ${parsed.problem}`);
-  return parsed.value;
 }
