@@ -24,7 +24,7 @@ export const generateTable = {
     kind: "text",
     short: "o",
     value: "FILE",
-    about: "video (video-SEED.mp4): .mp4, .webm, .gif, .webp, a folder (-png), or - for MP4 on stdout",
+    about: "video: .mp4, .webm, .gif, .webp, a folder (-png), - for stdout (video-SEED.mp4)",
   },
   fragmented: { kind: "flag", about: "write an .mp4 that can be watched while it is decoded" },
   prompts: { kind: "text", value: "FILE", about: "a text file with one prompt a line, a clip for each" },
