@@ -56,7 +56,7 @@ test("the help of a command shows its usage and its options", () => {
           --seed N                          sampler: seed of what dpm draws (0)
           --parity                          sampler: repeat the reference's defects where the steps do not divide 1000
           --discretisation diffusers|sat    sampler: whose noise levels the steps visit (diffusers)
-          --precision fp32|fp16|int8|w8|w4  arithmetic of the transformer; int8, w8 and w4 quantise it once, fp16 is for GPUs
+          --precision fp32|fp16|int8|w8|w4  arithmetic of the transformer; int8, w8 and w4 quantise it once
           --device cpu|webgpu|cuda          where to compute (cpu)
           --threads N                       threads for one operator (all cores)
           --json                            print one JSON object a line on stdout

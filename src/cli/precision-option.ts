@@ -8,7 +8,7 @@ import type { Context } from "./command.ts";
 export const precisionOption = {
   kind: "text",
   choices: precisions,
-  about: "arithmetic of the transformer; int8, w8 and w4 quantise it once, fp16 is for GPUs",
+  about: "arithmetic of the transformer; int8, w8 and w4 quantise it once",
 } as const;
 
 /** The precision that was asked for. @throws ConfigError where the device does not have it */
