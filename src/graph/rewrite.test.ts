@@ -52,6 +52,17 @@ describe("simplify", () => {
     `);
   });
 
+  test("leaves out floats that are widened and narrowed again, and keeps those that are rounded", () => {
+    const x = input("x", [2], "f16");
+    expect(listing(x.cast("f32").cast("f16").cast("f32").cast("bf16").cast("f32"))).toMatchInlineSnapshot(`
+      "%0 = Input(){name="x"} f16[2]
+      %1 = Cast(%0){to="f32"} f32[2]
+      %2 = Cast(%1){to="bf16"} bf16[2]
+      %3 = Cast(%2){to="f32"} f32[2]
+      return y = %3"
+    `);
+  });
+
   test("takes chains of transposes as one", () => {
     const x = input("x", [2, 3, 4]);
     const y = withScope("turn", () => x.transpose([1, 2, 0]).transpose([2, 1, 0]));

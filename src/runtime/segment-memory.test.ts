@@ -1,6 +1,7 @@
 /** @file What segments take in memory, on graphs that are small enough to count by hand. */
 import { expect, test } from "vitest";
 import { attention } from "../graph/functions.ts";
+import { computeInHalves } from "../graph/halves.ts";
 import { type Segment, traceSegment } from "../graph/segment.ts";
 import { linear } from "../nn/layers.ts";
 import { Scope } from "../nn/scope.ts";
@@ -27,6 +28,13 @@ test("counts inputs and outputs apart from what is alive between them", () => {
 test("counts weights that are stored narrower at four bytes a number, while they are used", () => {
   expect(segmentMemory(segment, () => true).live).toBe(2 * ROWS + MATRIX);
   expect(segmentMemory(segment, (key) => key === "a.weight").live).toBe(2 * ROWS);
+});
+
+test("counts operands and results of products in float16 in both types", () => {
+  const halves = computeInHalves(segment, (name) => name === "a");
+  // The rows in float16; beside them rows, matrix and result in float32, and the result in float16.
+  const product = ROWS / 2 + 2 * ROWS + MATRIX + ROWS / 2;
+  expect(segmentMemory(halves, () => true).live).toBe(product);
 });
 
 test("tells apart what is there for weights alone", () => {

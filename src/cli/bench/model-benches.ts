@@ -45,10 +45,10 @@ const TEXT_TOKENS = 226;
 /** The transformer of CogVideoX-2B's width with `layers` (6) blocks, one sample: 4,276 tokens at 720x480, 9 frames. */
 export async function benchTransformer(request: BenchRequest): Promise<BenchResult> {
   const { layers = 6, runs = 3, engine, context, width, height, frames = 9, precision } = request;
+  await requireArithmetic(engine, precision);
   const json = { ...transformer2b, num_layers: requireCount("--layers", layers) };
   return withRandomCheckpoint({ transformer: json }, context, async (folder) => {
     const { config, weights: stored } = await openComponent(folder, "transformer", parseTransformerConfig);
-    await requireArithmetic(engine, precision);
     const weights = await weightsIn(precision, stored, { ...quantizeHooks(context), cache: folder });
     const size = latentSize(config, clipSize(config, { width, height, frames }));
     const tokens = TEXT_TOKENS + tokensOf(gridOf(config, size));

@@ -70,6 +70,14 @@ describe("a plan", () => {
     expect(bytes.work.byteProducts).toBeGreaterThan(10 * bytes.work.products);
   });
 
+  test("maps matrices of float16 as they are, and counts what a processor makes of them", () => {
+    const [plain, halves] = [stage("denoise"), stage("denoise", { precision: "fp16" })];
+    expect(halves.mapped).toBe(plain.mapped);
+    expect(halves.memory).toBeGreaterThan(plain.memory);
+    expect(halves.work.products).toBe(plain.work.products);
+    expect(halves.work.attention).toBe(plain.work.attention);
+  });
+
   test("keeps what a feature cache keeps", () => {
     const cached = stage("denoise", { options: { steps: 4, cache: { kind: "pab" } } });
     expect(cached.memory).toBeGreaterThan(1.5 * stage("denoise").memory);
