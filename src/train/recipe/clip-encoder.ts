@@ -1,5 +1,4 @@
 /** @file The encoder of a run's VAE, for clips of one size or of any. */
-
 import type { Moments } from "../../diffusion/posterior.ts";
 import type { Shape } from "../../graph/shape.ts";
 import { input } from "../../graph/tensor.ts";

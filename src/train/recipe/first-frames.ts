@@ -1,6 +1,5 @@
 /** @file What image-to-video models see of clips while they train: first frames with noise, encoded for every step anew. */
 // F latent frames, C latent channels, h and w latent height and width
-
 import { latentsFrom, type Moments } from "../../diffusion/posterior.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";

@@ -1,5 +1,4 @@
 /** @file The training set as the transformer sees it: posteriors of the VAE, encoded once and kept in the run's cache. */
-
 import type { Moments } from "../../diffusion/posterior.ts";
 import { CancelledError } from "../../errors.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";

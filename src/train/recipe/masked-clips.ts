@@ -1,6 +1,5 @@
 /** @file What inpainting models see of clips while they train: a mask and what it leaves, drawn and encoded for every step anew. */
 // F latent frames, C latent channels, h and w latent height and width
-
 import { latentsFrom } from "../../diffusion/posterior.ts";
 import { spatialRatio, temporalRatio, type VaeConfig } from "../../models/vae/config.ts";
 import { withImageNoise } from "../diffusion/image-conditioning.ts";

@@ -1,5 +1,4 @@
 /** @file Which clips a step of the transformer takes, cut to which sizes, at which timesteps, in which micro-batches. */
-
 import { packSamples } from "../diffusion/frame-pack/packing.ts";
 import { imagesInBatch } from "../diffusion/joint-images.ts";
 import { drawUniform, rngFor } from "../diffusion/random.ts";

@@ -1,5 +1,4 @@
 /** @file One stage of a run as something that can be started, trained step by step, and saved. */
-
 import { mapWeights } from "../../runtime/mapped-weights.ts";
 import type { WeightSet } from "../../weights/checkpoint.ts";
 import type { StoredTensor } from "../../weights/safetensors.ts";

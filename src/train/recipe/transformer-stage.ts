@@ -1,5 +1,4 @@
 /** @file A stage of the transformer's training: latents, captions, noise and timesteps of every step, and one learner. */
-
 import { latentsFrom } from "../../diffusion/posterior.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import type { T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
