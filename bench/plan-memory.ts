@@ -60,6 +60,7 @@ function runsOf({ medium, quantized, official, video }: Made): Run[] {
     { name: "official-chunks", model: official, options: clip(160, 96, 17) },
     { name: "official-large", model: official, options: clip(240, 160, 9) },
     { name: "official-video", model: official, options: [...clip(240, 160, 9), "--video", video] },
+    { name: "official-tiled", model: official, options: [...clip(480, 320, 9), "--tiling"] },
   ];
 }
 
