@@ -1,10 +1,11 @@
 /** @file Checks that the documentation is true: public names are described, files exist, commands can be called. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { type Command, commonOptions } from "../src/cli/command.ts";
 import { parseOptions } from "../src/cli/options.ts";
+import { docPages } from "./doc-pages.ts";
 import { shellWords } from "./shell-words.ts";
 import { root } from "./source-files.ts";
 
@@ -35,8 +36,7 @@ export async function checkDocs(): Promise<string[]> {
 
 /** README.md and every page in docs/. */
 function documents(): string[] {
-  const pages = readdirSync(join(root, "docs")).map((name) => `docs/${name}`);
-  return ["README.md", ...pages].filter((file) => file.endsWith(".md") && existsSync(join(root, file)));
+  return ["README.md", ...docPages()].filter((file) => existsSync(join(root, file)));
 }
 
 /** What a module exports, with the doc comment of each name. */

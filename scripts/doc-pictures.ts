@@ -1,6 +1,7 @@
 /** @file Pictures in the documentation that stand right below the commands which make what they show. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { docPages } from "./doc-pages.ts";
 import { shellWords } from "./shell-words.ts";
 import { root } from "./source-files.ts";
 
@@ -12,8 +13,7 @@ export type DocPicture = { readonly name: string; readonly calls: readonly Pictu
 
 /** The pictures of all pages in docs/, in the order of the pages' names. */
 export function docPictures(): DocPicture[] {
-  const pages = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md"));
-  return pages.sort().flatMap((page) => picturesIn(readFileSync(join(root, "docs", page), "utf8")));
+  return docPages().flatMap((page) => picturesIn(readFileSync(join(root, page), "utf8")));
 }
 
 /**
@@ -22,7 +22,7 @@ export function docPictures(): DocPicture[] {
  */
 export function picturesIn(page: string): DocPicture[] {
   const blocks = page.matchAll(
-    /^```\w*\n((?:(?!```)[\s\S])*)^```\n\s*!\[[^\]]*\]\(images\/modes\/([\w-]+)\.png\)/gm,
+    /^```\w*\n((?:(?!```)[\s\S])*)^```\n\s*!\[[^\]]*\]\((?:\.\.\/)?images\/modes\/([\w-]+)\.png\)/gm,
   );
   return [...blocks].map(([, code, name]) => {
     const lines = code

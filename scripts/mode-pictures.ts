@@ -1,5 +1,5 @@
 /**
- * @file Draws docs/images/modes/*.png: runs the commands above each picture in docs/*.md, and shows a row of frames of
+ * @file Draws docs/images/modes/*.png: runs the commands above each picture in docs/, and shows a row of frames of
  * every clip that they make.
  *
  *     npx tsx scripts/mode-pictures.ts [--model DIR] [NAME...]

@@ -124,6 +124,7 @@ describe("pictures of modes", () => {
       { command: "data", args: ["edges", "b", "-o", "c"] },
     ];
     expect(picturesIn(page)).toEqual([{ name: "star", calls }]);
+    expect(picturesIn(page.replace("(images", "(../images"))).toEqual(picturesIn(page)); // from docs/modes/
     const wrong = page.replace("npx cogvideox data edges b", "npx cogvideox data read b");
     expect(() => picturesIn(wrong)).toThrow(
       /above the picture star must be calls .* got: npx cogvideox data read b/,

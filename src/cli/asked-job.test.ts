@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../../test/helpers/command-line.ts";
+import { ConfigError } from "../errors.ts";
 import { askedJob, requireMakeable } from "./asked-job.ts";
 import { generateTable } from "./generate-table.ts";
 import { parseOptions } from "./options.ts";
@@ -16,7 +17,7 @@ test("nano wants a prompt, unless hidden states, latents or a picture take its p
   await expect(asked(" ")).rejects.toThrow(/the prompt is empty; describe the video/);
   await expect(asked("", "--strength", "1")).rejects.toThrow(/the prompt is empty/);
   for (const instead of [
-    ["--prompt-states", "states.safetensors"],
+    ["--prompt-states", import.meta.filename],
     ["--steps", "0"],
     ["--image", import.meta.filename],
     // Another model may be one that sees pictures, and says itself what it needs.
@@ -25,13 +26,25 @@ test("nano wants a prompt, unless hidden states, latents or a picture take its p
     await expect(asked("", ...instead)).resolves.toBeUndefined();
 });
 
-test.each(["image", "video", "control", "start-image", "end-image", "invert"])(
-  "a missing file of --%s is told before the model is downloaded",
-  async (name) => {
-    const call = asked("a", "--model", "owner/name", `--${name}`, "nowhere.png");
-    await expect(call).rejects.toThrow('there is no file or folder "nowhere.png"; check the path');
-  },
-);
+test.each([
+  ...["image", "video", "control", "start-image", "end-image", "invert"],
+  ...["latents", "prompt-states", "lora", "decoder", "preview-decoder"],
+])("a missing file of --%s is told before the model is opened or downloaded", async (name) => {
+  for (const model of ["owner/name", "models/nano"]) {
+    const call = asked("a", "--model", model, `--${name}`, "nowhere.png");
+    await expect(call).rejects.toThrow(
+      new ConfigError('there is no file or folder "nowhere.png"; check the path'),
+    );
+  }
+});
+
+test("of LoRAs the file is looked for without its scale, and the model's own decoder not at all", async () => {
+  const there = import.meta.filename;
+  await expect(asked("a", "--lora", `${there}:0.5`, "--decoder", "tiny")).resolves.toBeUndefined();
+  await expect(asked("a", "--lora", there, "--lora", "nowhere:0.5")).rejects.toThrow(
+    /folder "nowhere"; check/,
+  );
+});
 
 test("prompts are lines of UTF-8, with or without a mark before them, and of nothing else", async () => {
   const file = join(temporaryFolder(), "prompts.txt");

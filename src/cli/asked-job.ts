@@ -1,15 +1,15 @@
 /** @file What a call of `cogvideox generate` asks for: prompts, seeds, and everything that can be refused at once. */
 import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { ConfigError, nothingAt } from "../errors.ts";
-import { looksLikeModelId } from "../hub/model-id.ts";
+import { ConfigError } from "../errors.ts";
 import { formatOf } from "../media/formats.ts";
 import { STDOUT } from "../media/fragments.ts";
-import { exists, fileError } from "../weights/file.ts";
+import { fileError } from "../weights/file.ts";
 import type { Context } from "./command.ts";
 import { enhancerOf } from "./enhance-options.ts";
 import { engineOptions, type GenerateValues, requestOf } from "./generate-table.ts";
 import { checkedMode } from "./generation-modes.ts";
+import { requireInputs, sourceNames } from "./input-files.ts";
 import { likeFile } from "./like-option.ts";
 import { requireUnchained } from "./long-video-options.ts";
 import { precisionOf } from "./precision-option.ts";
@@ -31,22 +31,17 @@ export async function askedJob(
   return job;
 }
 
-/** What pictures and videos are named by; the rest of the files is opened before anything is computed. */
-const sources = ["image", "video", "control", "start-image", "end-image", "invert"] as const;
-
 /**
- * Refuses a job before its checkpoint is downloaded where it cannot be done: without a prompt for nano, or with a picture
- * or video that is not there.
+ * Refuses a job before its checkpoint is opened, or even downloaded, where it cannot be done: with a file that is not
+ * there, or without a prompt for nano.
  * @throws ConfigError
  */
 export async function requireMakeable({ values, prompts }: Job): Promise<void> {
-  const { model } = values;
-  const named = sources.map((name) => values[name]).filter((source) => source !== undefined);
-  // With a checkpoint at hand the run itself refuses what is missing, and first a mode that is not the checkpoint's.
-  const isDownloaded = model !== undefined && looksLikeModelId(model) && !(await exists(model));
-  for (const source of isDownloaded ? named : []) if (!(await exists(source))) throw nothingAt(source);
-  const isTextAlone = model === undefined && named.length === 0 && values.steps !== 0;
-  if (isTextAlone && values["prompt-states"] === undefined && prompts.some((prompt) => prompt.trim() === ""))
+  await requireInputs(values);
+  const { model, steps, "prompt-states": states } = values;
+  // Another checkpoint may be one that does without, and says itself what it needs.
+  const isNano = model === undefined && sourceNames.every((name) => values[name] === undefined);
+  if (isNano && steps !== 0 && states === undefined && prompts.some((prompt) => prompt.trim() === ""))
     throw new ConfigError("the prompt is empty; describe the video in a sentence or more");
 }
 

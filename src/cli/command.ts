@@ -1,6 +1,7 @@
 /** @file What a command is. */
 import {
-  describeOptions,
+  describeGroups,
+  type OptionGroups,
   type OptionTable,
   type OptionValues,
   type Positionals,
@@ -25,6 +26,8 @@ export type Command = {
   readonly about: string;
   readonly positionals: Positionals;
   readonly options: OptionTable;
+  /** The same options under the headings of the help; one list unless given. */
+  readonly groups?: OptionGroups;
   run(args: readonly string[], context: Context): Promise<void>;
 };
 
@@ -34,6 +37,7 @@ export function command<T extends OptionTable>(spec: {
   readonly about: string;
   readonly positionals: Positionals;
   readonly options: T;
+  readonly groups?: OptionGroups;
   readonly run: (values: OptionValues<T>, positionals: readonly string[], context: Context) => Promise<void>;
 }): Command {
   return {
@@ -46,16 +50,16 @@ export function command<T extends OptionTable>(spec: {
 }
 
 /** The help text of one command; its options are laid out for a terminal of `columns`. */
-export function commandHelp({ name, about, positionals, options }: Command, columns?: number): string {
+export function commandHelp(
+  { name, about, positionals, options, groups }: Command,
+  columns?: number,
+): string {
   const usage = ["cogvideox", name, ...positionals, "[options]"].join(" ");
-  return [
-    `${about}.`,
-    "",
-    `Usage: ${usage}`,
-    "",
-    "Options:",
-    ...describeOptions({ ...options, ...commonOptions }, columns),
-  ].join("\n");
+  const listed: OptionGroups =
+    groups === undefined
+      ? { Options: { ...options, ...commonOptions } }
+      : { ...groups, Other: commonOptions };
+  return [`${about}.`, "", `Usage: ${usage}`, ...describeGroups(listed, columns)].join("\n");
 }
 
 /** Options that every command has. */

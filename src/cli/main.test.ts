@@ -2,11 +2,13 @@
 import { expect, test } from "vitest";
 import { commandHelp, commonOptions } from "./command.ts";
 import { commands } from "./main.ts";
-import { describeOptions } from "./options.ts";
+import { describeGroups } from "./options.ts";
 
 test("commands and options are these", async () => {
   const surface = commands.map(({ name, positionals, options }) => {
-    const listed = describeOptions(options).map((line) => line.trim().split(/ {2,}/)[0]);
+    const listed = describeGroups({ Options: options })
+      .slice(2)
+      .map((line) => line.trim().split(/ {2,}/)[0]);
     return [[name, ...positionals].join(" "), ...listed.map((option) => `  ${option}`), ""].join("\n");
   });
   await expect(surface.join("")).toMatchFileSnapshot("../../test/fixtures/cli/surface.txt");
@@ -33,6 +35,15 @@ test("no option hides one that every command has, and letters are used once", ()
     );
     expect(new Set(letters).size, name).toBe(letters.length);
   }
+});
+
+test("generate and plan have headings, under which every option stands once", () => {
+  const grouped = commands.filter(({ groups }) => groups !== undefined);
+  expect(grouped.map(({ name }) => name)).toEqual(["generate", "plan"]);
+  for (const { groups = {}, options } of grouped)
+    expect(Object.values(groups).flatMap(Object.keys)).toEqual(Object.keys(options));
+  const headings = commandHelp(grouped[0]).match(/^\S.*:$/gm);
+  expect(headings).toEqual([...Object.keys(grouped[0].groups!), "Other"].map((heading) => `${heading}:`));
 });
 
 test("the help of a command shows its usage and its options", () => {

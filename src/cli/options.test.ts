@@ -1,7 +1,7 @@
 /** @file Options of the command line: what is read, what is refused and what is said. */
 import { describe, expect, test } from "vitest";
 import { ConfigError } from "../errors.ts";
-import { describeOptions, nearest, type OptionTable, parseOptions } from "./options.ts";
+import { describeGroups, nearest, type OptionTable, parseOptions } from "./options.ts";
 
 const table = {
   model: { kind: "text", short: "m", value: "DIR", about: "checkpoint folder" },
@@ -95,12 +95,17 @@ describe("a call is refused", () => {
   });
 });
 
-test("the help has a line for every option, with its letter, value and choices", () => {
-  expect(describeOptions(table).join("\n")).toMatchInlineSnapshot(`
-    "  -m, --model DIR           checkpoint folder
+test("the help has a line for every option, with its letter, value and choices, in the same columns under all headings", () => {
+  const { steps, ...rest } = table;
+  expect(describeGroups({ Course: { steps }, Others: rest }).join("\n")).toMatchInlineSnapshot(`
+    "
+    Course:
+          --steps N             denoising steps
+
+    Others:
+      -m, --model DIR           checkpoint folder
           --negative TEXT       what to stay away from
           --scheduler ddim|dpm  sampler
-          --steps N             denoising steps
           --guidance N          guidance scale
           --dynamic-cfg         let the weight follow the timestep"
   `);

@@ -1,7 +1,7 @@
 /** @file Command-line options: described in a table, parsed and printed from it. */
 import { parseArgs } from "node:util";
 import { ConfigError, editDistance } from "../errors.ts";
-import { twoColumns } from "./columns.ts";
+import { type Row, twoColumns } from "./columns.ts";
 
 /**
  * One option. The value's type follows from `kind`: a flag is boolean, integer and number are numbers, texts is a list
@@ -18,6 +18,9 @@ export type OptionSpec = {
 };
 
 export type OptionTable = Readonly<Record<string, OptionSpec>>;
+
+/** Tables by the heading that they stand under in the help. */
+export type OptionGroups = Readonly<Record<string, OptionTable>>;
 
 type ValueOf<S extends OptionSpec> = S["kind"] extends "flag"
   ? boolean
@@ -78,14 +81,19 @@ export function argumentsOf(values: Readonly<Record<string, unknown>>): string[]
   });
 }
 
-/** Lines of help for a table, one option each, or several where a terminal has fewer `columns`. */
-export function describeOptions(table: OptionTable, columns?: number): string[] {
-  const rows = Object.entries(table).map(([name, spec]) => {
+/** Lines of help for tables under their headings, one option each, or several where a terminal has fewer `columns`. */
+export function describeGroups(groups: OptionGroups, columns?: number): string[] {
+  const described = Object.entries(groups).map(([heading, table]) => ({ heading, rows: rowsOf(table) }));
+  const lefts = described.flatMap(({ rows }) => rows.map(({ left }) => left.length));
+  const width = Math.min(36, Math.max(0, ...lefts));
+  return described.flatMap(({ heading, rows }) => ["", `${heading}:`, ...twoColumns(rows, width, columns)]);
+}
+
+function rowsOf(table: OptionTable): Row[] {
+  return Object.entries(table).map(([name, spec]) => {
     const operand = spec.kind === "flag" ? "" : ` ${operandOf(spec)}`;
     return { left: `${spec.short ? `-${spec.short}, ` : "    "}--${name}${operand}`, about: spec.about };
   });
-  const width = Math.min(36, Math.max(0, ...rows.map((row) => row.left.length)));
-  return twoColumns(rows, width, columns);
 }
 
 function operandOf({ kind, value, choices }: OptionSpec): string {

@@ -13,7 +13,7 @@ import { parseJson } from "../weights/json.ts";
 import { parseCache } from "./cache-option.ts";
 import { removeDeadDrafts } from "./dead-drafts.ts";
 import { type GenerateValues, generateTable } from "./generate-table.ts";
-import { parseLoras } from "./lora-option.ts";
+import { inputFiles } from "./input-files.ts";
 import { argumentsOf, parseOptions } from "./options.ts";
 
 /** A job of `cogvideox generate` with nothing left to chance. */
@@ -41,11 +41,6 @@ type Saved = z.infer<typeof shape>;
 
 const JOB = "job.json";
 const STATE = "state.safetensors";
-/** Options that name a file the clips are made from. */
-const sourceNames = [
-  ...(["image", "video", "control", "start-image", "end-image", "invert"] as const),
-  ...(["latents", "prompt-states"] as const),
-];
 
 /** A job being saved. Every write replaces a whole file, so that the process may be killed at any moment. */
 export class RunFolder {
@@ -184,14 +179,12 @@ async function digests(values: GenerateValues): Promise<Record<string, string>> 
   return found;
 }
 
-/** Everything beside the model that the clips are made from. */
+/** Everything that the clips are made from: what the call names, and what it takes from the model's folder. */
 function sourcesOf(values: GenerateValues): string[] {
-  const { lora, decoder, cache, model = "" } = values;
-  const loras = parseLoras(lora).map(({ file }) => file);
-  const weights = decoder === "tiny" ? join(model, TINY_FILE) : decoder;
-  const measured = calibrationFile(parseCache(cache), model) ?? undefined;
-  const named = [...sourceNames.map((name) => values[name]), ...loras, weights, measured];
-  return named.filter((source) => source !== undefined);
+  const { decoder, cache, model = "" } = values;
+  const tiny = decoder === "tiny" ? join(model, TINY_FILE) : null;
+  const fromModel = [tiny, calibrationFile(parseCache(cache), model)];
+  return [...inputFiles(values), ...fromModel.filter((file) => file !== null)];
 }
 
 /** Of a folder, such as one of frames or a LoRA's, the names count as well. */

@@ -47,18 +47,28 @@ describe("a call that is wrong exits with 2 and leaves nothing:", () => {
     ],
     [["--checkpoint-every", "2"], /--checkpoint-every needs --checkpoint-dir/],
     [["--checkpoint-dir", "run", "--checkpoint-every", "0"], /at least 1, got 0/],
-    [["--latents", "nowhere.safetensors"], /nowhere\.safetensors does not exist/, 1],
+    [["--latents", "nowhere.safetensors"], /there is no file or folder "nowhere\.safetensors"/],
     [["-o", "clip.xyz"], /clip\.xyz/],
     [["-o", "missing/clip.mp4"], /folder ".*missing" .*does not exist/],
     [["--model", "nowhere"], /nowhere is not a checkpoint folder/],
-  ] as [string[], RegExp, number?][])("generate %j", async (args, says, status = 2) => {
+  ] as [string[], RegExp][])("generate %j", async (args, says) => {
     const { ended, left } = await generate(args);
     expect(ended.stderr).toMatch(says);
     expect(ended.stderr).not.toMatch(/\n {4}at /);
     expect(ended.stderr).not.toContain("step 1/");
-    expect(ended.status).toBe(status);
+    expect(ended.status).toBe(2);
     expect(left).toEqual([]);
   });
+
+  test.each(["--image", "--video", "--latents", "--lora", "--like", "--prompts"])(
+    "generate with a missing file of %s, before anything is planned",
+    async (option) => {
+      const { ended, left } = await generate([option, "nowhere.png"], option === "--prompts" ? null : PROMPT);
+      expect(ended.stderr).toMatch(/^error: .*nowhere\.png/); // the first line: no plan stands before it
+      expect(ended).toMatchObject({ status: 2, stdout: "" });
+      expect(left).toEqual([]);
+    },
+  );
 
   test.each([
     [["genrate", "x"], /unknown command genrate; did you mean generate\?/],

@@ -9,6 +9,7 @@ import { cogvideox, jsonLines, temporaryFolder } from "../helpers/command-line.t
 
 const root = "test/fixtures/checkpoints";
 const prompt = "A red circle moves left.";
+const clip = "test/fixtures/media/clips/odd.mp4";
 
 /** Frames of one colour each, `frame_0.png` and so on. */
 async function folderOfFrames(count: number): Promise<string> {
@@ -43,9 +44,9 @@ async function generate(checkpoint: string, args: readonly string[]) {
 describe("what does not fit is refused with what would", () => {
   test.each([
     ["i2v-learned", [], /text-to-video does not work .* 16 channels, works from an image \(--image\)/],
-    ["control", ["--image", "x.png"], /works from a control video \(--control\)/],
-    ["t2v-rope", ["--image", "x.png"], /works from a prompt alone, or from a video \(--video, --invert\)/],
-    ["t2v-rope", ["--start-image", "x.png"], /inpainting does not work/],
+    ["control", ["--image", clip], /works from a control video \(--control\)/],
+    ["t2v-rope", ["--image", clip], /works from a prompt alone, or from a video \(--video, --invert\)/],
+    ["t2v-rope", ["--start-image", clip], /inpainting does not work/],
     ["t2v-rope", ["--image", "x.png", "--video", "x.mp4"], /--image and --video ask for different modes/],
     ["t2v-rope", ["--strength", "0.5"], /--strength needs --video/],
     ["t2v-rope", ["--fit", "pad"], /--fit needs --image or --video/],
@@ -53,11 +54,7 @@ describe("what does not fit is refused with what would", () => {
     ["t2v-rope", ["--stg", "1"], /STG leaves out blocks 0 to 2 .* got 11; .*--stg-layers/],
     ["t2v-rope", ["--stg", "1", "--stg-layers", "1", "--guidance", "1"], /STG comes on top of guidance/],
     ["t2v-rope", ["--stg-layers", "1"], /need --stg/],
-    [
-      "t2v-rope",
-      ["--stg", "1", "--invert", "x.mp4"],
-      /inversion does not work together with spatio-temporal/,
-    ],
+    ["t2v-rope", ["--stg", "1", "--invert", clip], /inversion does not work together with spatio-temporal/],
     ["t2v-rope", ["--stg", "1", "--stg-layers", "1;2"], /whole numbers with commas between/],
   ])("%s %j", async (checkpoint, args, message) => {
     const { status, stderr } = await generate(checkpoint, args);

@@ -17,6 +17,7 @@ import { promisify } from "node:util";
 import ts from "typescript";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { codeIn } from "../../scripts/check-docs.ts";
+import { docPages } from "../../scripts/doc-pages.ts";
 import { hasFfprobe, probe } from "../helpers/ffprobe.ts";
 import { toyRecipe } from "../helpers/toy-recipe.ts";
 
@@ -114,11 +115,10 @@ describe("types", { timeout: PATIENCE_MS }, () => {
     skip,
   }) => {
     const folder = folderOf("programs");
-    const pages = ["README.md", ...readdirSync(join(checkout, "docs")).map((name) => `docs/${name}`)];
-    for (const page of pages.filter((name) => name.endsWith(".md")))
+    for (const page of ["README.md", ...docPages()])
       for (const [i, code] of codeIn(readFileSync(join(checkout, page), "utf8"), "ts").entries())
         writeFileSync(
-          join(folder, `${page.replace(/^docs\/|\.md$/g, "")}-${i}.ts`),
+          join(folder, `${page.replace(/^docs\/|\.md$/g, "").replaceAll("/", "-")}-${i}.ts`),
           code.replace("steps: 25", "steps: 2"),
         );
     const typeRoots = [join(checkout, "node_modules/@types")];

@@ -5,7 +5,7 @@ import { hubSettings } from "../../hub/settings.ts";
 import { exists } from "../../weights/file.ts";
 import { askedJob } from "../asked-job.ts";
 import { command } from "../command.ts";
-import { generateTable } from "../generate-table.ts";
+import { generateGroups, generateTable } from "../generate-table.ts";
 import { modelFolder } from "../model-folder.ts";
 import { planEvent, planLines } from "../plan-report.ts";
 import { planJob, requirePlanned } from "../run-planning.ts";
@@ -15,6 +15,7 @@ export const plan = command({
   about: "Say what generate with the same options would take in memory and time",
   positionals: ["[PROMPT...]"],
   options: generateTable,
+  groups: generateGroups,
   run: async (given, positionals, context) => {
     const job = await askedJob(given, positionals, context);
     const { values } = job;
