@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { ShapeError } from "../errors.ts";
 import * as ops from "./functions.ts";
-import { attrsOf, input, rememberStacks, scalar, type Tensor, toposort, withScope } from "./tensor.ts";
+import { attrsOf, input, scalar, type Tensor, toposort, withScope } from "./tensor.ts";
 
 describe("an operator whose inputs do not fit", () => {
   test("names the operator, the scope and the shapes of all inputs", () => {
@@ -136,12 +136,4 @@ test("attributes are only handed out for the operator they belong to", () => {
   const x = withScope("here", () => input("x", [2]));
   expect(attrsOf(x, "Input")).toEqual({ name: "x", shape: [2], dtype: "f32" });
   expect(() => attrsOf(x, "Param")).toThrow("expected a node Param, got Input in here");
-});
-
-test("nodes remember where they were made when asked to", () => {
-  expect(input("x", []).stack).toBeUndefined();
-  rememberStacks(true);
-  const { stack } = input("x", []);
-  rememberStacks(false);
-  expect(stack).toContain("tensor.test.ts");
 });
