@@ -1,6 +1,8 @@
 /** @file What can be told of a stage before anything is trained: sizes, files, and fields that do not go together. */
 import { ConfigError } from "../../errors.ts";
+import { gridOf } from "../../models/transformer/grid.ts";
 import { spatialRatio, temporalRatio } from "../../models/vae/config.ts";
+import { framesThatFit } from "../diffusion/frame-pack/packing.ts";
 import { stagePositions } from "../diffusion/stage-positions.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { transformerParams } from "../new-checkpoint/declared-params.ts";
@@ -124,10 +126,16 @@ function checkSizes(stage: TransformerStageRecipe, recipe: Recipe, { vae, transf
       transformer.maxTextLength,
       placement,
     );
-    if (stage.pack !== undefined && tokens(size) > stage.pack.capacity)
+    if (stage.pack !== undefined && tokens(size) > stage.pack.capacity) {
+      const { capacity } = stage.pack;
+      const { height, width } = gridOf(transformer, paddedSize(latents, transformer.patchT));
+      const row = { tokensPerFrame: height * width, textLength: transformer.maxTextLength };
+      const fitting = framesThatFit(latents.frames, { ...row, patchT: transformer.patchT }, capacity);
+      const frames = temporalRatio(vae) * (fitting - 1) + 1;
       throw new ConfigError(
-        `pack.capacity is ${stage.pack.capacity}, and a clip of ${sizeKey(size)} pixels has ${tokens(size)} tokens ` +
-          "with its text; raise the capacity, or leave that size out",
+        `pack.capacity is ${capacity}, and a clip of ${sizeKey(size)} pixels has ${tokens(size)} tokens with its ` +
+          `text; raise the capacity, or ${fitting > 0 ? `set their frames to ${frames}` : "leave that size out"}`,
       );
+    }
   }
 }
