@@ -1,7 +1,7 @@
 /** @file The size of a clip: defaults by checkpoint, legal sizes, and the latents that belong to it. */
 import { ConfigError } from "../errors.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
-import type { LatentSize } from "../models/transformer/grid.ts";
+import { type LatentSize, leadingFrames } from "../models/transformer/grid.ts";
 
 /** Pixels across one latent, in space. */
 export const SPATIAL_RATIO = 8;
@@ -87,12 +87,6 @@ export function latentSize(config: TransformerConfig, { width, height, frames }:
 /** Latent frames that `latentSize` puts before those of the clip. */
 export function paddingFrames(config: TransformerConfig, { frames }: Pick<ClipSize, "frames">): number {
   return leadingFrames(config, latentFrames(config, frames));
-}
-
-/** Latent frames that precede the clip so that all of them divide into temporal patches. */
-export function leadingFrames({ patchT }: TransformerConfig, ownFrames: number): number {
-  const temporal = patchT ?? 1;
-  return (temporal - (ownFrames % temporal)) % temporal;
 }
 
 /** Latent frames of a clip without padding. */
