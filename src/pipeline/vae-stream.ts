@@ -17,9 +17,9 @@ export async function* streamClip(
   chunks: VaeChunks,
   clip: HostTensor,
   lengths: readonly number[],
-  tiling: Tiling | null,
   hooks: RunHooks,
 ): AsyncGenerator<HostTensor> {
+  const { tiling } = chunks;
   try {
     yield* tiling === null
       ? inChunks(chunks, clip, lengths, hooks)
