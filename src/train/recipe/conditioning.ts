@@ -45,6 +45,17 @@ export function conditionOf(
   return control === undefined ? { kind: "image" } : { kind: "control", control };
 }
 
+const tasks: Readonly<Record<ConditionKind, string>> = {
+  image: "image-to-video",
+  inpaint: "inpainting",
+  control: "control",
+};
+
+/** What a model is for that sees this beside the text, null for the text alone: "text-to-video", "control", ... */
+export function taskOf(kind: ConditionKind | null): string {
+  return kind === null ? "text-to-video" : tasks[kind];
+}
+
 /** What the model sees, null for a model that sees the text alone. */
 export async function conditionerOf(
   { recipe, configs, folder, sizes, encode, engines }: ConditioningSetting,

@@ -9,8 +9,8 @@ import { transformerParams } from "../new-checkpoint/declared-params.ts";
 import { clipRule, comesBack } from "../vae/loss.ts";
 import { readLpips } from "../vae/lpips-file.ts";
 import { clipShape, clipSizeOf, shownSize, showPixels, sizeKey } from "./clip-size.ts";
-import { type ConditionKind, conditionKinds } from "./conditioner.ts";
-import { conditionOf } from "./conditioning.ts";
+import { conditionKinds } from "./conditioner.ts";
+import { conditionOf, taskOf } from "./conditioning.ts";
 import { loraShapes } from "./lora.ts";
 import { type ModelConfigs, readConfigs } from "./model-folder.ts";
 import type { Recipe, TransformerStageRecipe, VaeStageRecipe } from "./schema.ts";
@@ -83,12 +83,6 @@ function checkTransformer(
   checkSizes(stage, recipe, configs);
 }
 
-const names: Readonly<Record<ConditionKind, string>> = {
-  image: "image-to-video",
-  inpaint: "inpainting",
-  control: "control",
-};
-
 function checkConditions(
   { transformer: recipe }: Recipe,
   { transformer, pipelineClass }: ModelConfigs,
@@ -99,7 +93,7 @@ function checkConditions(
     if (recipe[wanted] !== undefined && kind !== wanted) {
       const how = recipe.lora !== undefined && kind === null ? "a LoRA" : "training";
       throw new ConfigError(
-        `${model} is no ${names[wanted]} model, and ${how} cannot make it one; ` +
+        `${model} is no ${taskOf(wanted)} model, and ${how} cannot make it one; ` +
           `leave transformer.${wanted} out, or start from another checkpoint`,
       );
     }
