@@ -5,6 +5,7 @@ import {
   channelsFirst,
   cropFrames,
   framesFirst,
+  joinFrames,
   samplesOf,
   sliceFrames,
   stackSamples,
@@ -38,7 +39,7 @@ export async function wholeBatch(
   for (const sample of samplesOf(batch)) {
     const parts: HostTensor[] = [];
     for await (const part of stream(framesFirst(sample))) parts.push(part);
-    results.push(channelsFirst(parts));
+    results.push(channelsFirst(joinFrames(parts)));
   }
   return stackSamples(results);
 }
