@@ -1,6 +1,6 @@
 /** @file The size of a clip: defaults by checkpoint, legal sizes, and the latents that belong to it. */
 import { ConfigError } from "../errors.ts";
-import type { TransformerConfig } from "../models/transformer/config.ts";
+import { type TransformerConfig, takesMask } from "../models/transformer/config.ts";
 import { type LatentSize, leadingFrames } from "../models/transformer/grid.ts";
 
 /** Pixels across one latent, in space. */
@@ -71,8 +71,8 @@ export function sourceFrames(
 }
 
 /** Frames per second a checkpoint's clips play at: 8 for CogVideoX 1.0 and inpainting, 16 for 1.5. */
-export function trainedFps({ patchT, inChannels, outChannels }: TransformerConfig): number {
-  return patchT === null || inChannels === 2 * outChannels + 1 ? 8 : 16;
+export function trainedFps(config: TransformerConfig): number {
+  return config.patchT === null || takesMask(config) ? 8 : 16;
 }
 
 /** Latents of a clip. CogVideoX 1.5 pads with leading frames to whole temporal patches; they are dropped at decoding. */

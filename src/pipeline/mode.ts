@@ -2,7 +2,7 @@
 import type { TorchRng } from "../diffusion/noise.ts";
 import type { SamplingPlan } from "../diffusion/sampler.ts";
 import { ConfigError } from "../errors.ts";
-import { type TransformerConfig, takesImage } from "../models/transformer/config.ts";
+import { type TransformerConfig, takesImage, takesMask } from "../models/transformer/config.ts";
 import type { LatentSize } from "../models/transformer/grid.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -72,7 +72,7 @@ const worksFrom: { readonly [K in CheckpointKind]: string } = {
 export function kindsOf({ transformer, pipelineClass, folder }: Checkpoint): readonly CheckpointKind[] {
   const { inChannels, outChannels } = transformer.config;
   if (inChannels === outChannels) return ["text"];
-  if (inChannels === 2 * outChannels + 1) return ["inpaint"];
+  if (takesMask(transformer.config)) return ["inpaint"];
   if (takesImage(transformer.config)) {
     if (/ImageToVideo/.test(pipelineClass)) return ["image"];
     return /Control/.test(pipelineClass) ? ["control"] : ["image", "control"];
