@@ -6,6 +6,7 @@ import { type LatentSize, leadingFrames } from "../models/transformer/grid.ts";
 /** Pixels across one latent, in space. */
 export const SPATIAL_RATIO = 8;
 
+/** Width and height in pixels, and frames. */
 export type ClipSize = { readonly width: number; readonly height: number; readonly frames: number };
 
 /** What is asked for; whatever is missing takes the checkpoint's own value. */

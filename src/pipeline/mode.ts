@@ -28,6 +28,7 @@ export type Mode = {
   readonly start: (run: StartOfRun) => Promise<Start>;
 };
 
+/** What a mode is told of the run that it starts. */
 export type StartOfRun = {
   /** Shape of the latents, `[1, F, C, h, w]` */
   readonly shape: readonly number[];
@@ -35,6 +36,7 @@ export type StartOfRun = {
   readonly plan: SamplingPlan;
 };
 
+/** What the first step is given; the condition stays for all. */
 export type Start = {
   readonly latents: Float32Array;
   /** What the model sees behind the latents on the channel axis in every step, `[1, F, C', h, w]`. */

@@ -22,6 +22,7 @@ import { cutsOf, type VaeCuts, vaePlan } from "./vae-plan.ts";
 /** What a clip is made from; `latents` are decoded and nothing else. */
 export type PlannedSource = "prompt" | "image" | "video" | "control" | "inpaint" | "invert" | "latents";
 
+/** What a run is to make, as far as memory and time depend on it. */
 export type PlanRequest = {
   readonly source: PlannedSource;
   readonly size: ClipSize;
@@ -36,6 +37,7 @@ export type PlanRequest = {
   readonly options: Omit<GenerateOptions, "prompt" | "seed">;
 };
 
+/** What each stage of a run takes. */
 export type RunPlan = {
   readonly request: PlanRequest;
   readonly precision: Precision;
