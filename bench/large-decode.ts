@@ -7,6 +7,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { mebibytes } from "../src/cli/numbers.ts";
 import { createRng, drawNormals } from "../src/diffusion/noise.ts";
 import { sizeOf } from "../src/graph/shape.ts";
 import { signedToRgb } from "../src/media/frames.ts";
@@ -60,7 +61,6 @@ const seconds = secondsSince(start);
 await engine.close();
 await rm(folder, { recursive: true });
 
-const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20);
 console.log(
   JSON.stringify({
     what: `decode ${written} frames of ${width}x${height} from random latents${options.whole ? "" : ", tiled"}`,

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { t5Xxl, transformer2b, vae } from "../src/cli/bench/official-configs.ts";
 import { type RandomModels, writeRandomCheckpoint } from "../src/cli/bench/random-checkpoint.ts";
+import { mebibytes } from "../src/cli/numbers.ts";
 
 const cli = fileURLToPath(new URL("../bin/cogvideox.mjs", import.meta.url));
 const fixtures = fileURLToPath(new URL("../test/fixtures/checkpoints/", import.meta.url));
@@ -195,8 +196,4 @@ async function watched(args: readonly string[]) {
 async function anonymousOf({ pid }: ChildProcess): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
   return 1024 * Number(/^RssAnon:\s+(\d+) kB/m.exec(status)?.[1] ?? 0);
-}
-
-function mebibytes(bytes: number): number {
-  return Math.round(bytes / 2 ** 20);
 }

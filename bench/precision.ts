@@ -10,6 +10,7 @@ import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { transformer2b } from "../src/cli/bench/official-configs.ts";
 import { withRandomCheckpoint } from "../src/cli/bench/random-checkpoint.ts";
+import { mebibytes } from "../src/cli/numbers.ts";
 import { processTerminal } from "../src/cli/terminal.ts";
 import { createRng, drawNormals } from "../src/diffusion/noise.ts";
 import { parseTransformerConfig } from "../src/models/transformer/config.ts";
@@ -106,7 +107,7 @@ async function measureFolder(folder: string, psnr: ReadonlyMap<Precision, number
     velocityError: Number(relativeError(velocity, exact.velocity).toPrecision(3)),
     clipPsnr: psnr?.get(precision) ?? null,
     weightMiB: Number((bytes / 2 ** 20).toPrecision(4)),
-    heldMiB: Math.round(held / 2 ** 20),
+    heldMiB: mebibytes(held),
     seconds: Number(seconds.toPrecision(3)),
     speed: Number((exact.seconds / seconds).toPrecision(3)),
   }));

@@ -11,6 +11,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { mebibytes } from "../src/cli/numbers.ts";
 import { noiseSchedule, parseSchedulerConfig } from "../src/diffusion/schedule.ts";
 import { type AdapterLayer, adaptSegment, type GraphAdapter, withAdapters } from "../src/graph/adapters.ts";
 import { type Shape, sizeOf } from "../src/graph/shape.ts";
@@ -77,7 +78,6 @@ async function measure(mode: Mode, layers: number, folder: string): Promise<void
   else if (mode === "whole") await trainWhole(engine, task, await mappedWeights(folder));
   else await trainRecomputing(engine, task, await mappedWeights(folder));
   const seconds = (performance.now() - start) / 1000;
-  const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20);
   const peakAnonMiB = mebibytes(watch.stop());
   const result = { mode, layers, tokens: 1056, peakAnonMiB, idleAnonMiB: mebibytes(idle), seconds };
   process.stdout.write(`${JSON.stringify(result)}\n`);

@@ -10,6 +10,7 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { mebibytes } from "../src/cli/numbers.ts";
 import { noiseSchedule, parseSchedulerConfig } from "../src/diffusion/schedule.ts";
 import { sizeOf } from "../src/graph/shape.ts";
 import { parseTransformerConfig } from "../src/models/transformer/config.ts";
@@ -87,7 +88,6 @@ for (let step = 1; step <= steps + 1; step++) {
   ours.push(seconds);
   if (other !== undefined) theirs.push(other);
 }
-const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20);
 process.stdout.write(
   `${JSON.stringify({
     what: `training step, ${clips} clips x ${videoTokens()} tokens, width ${config.width}, ${config.layers} layers`,

@@ -16,7 +16,6 @@ export const elementwise = {
   Cos: ({ g, x: [x] }) => [g.mul(ops.sin(x)).neg()],
   Tanh: ({ g, y }) => [g.sub(g.mul(y).mul(y))],
   Sigmoid: ({ g, y }) => [g.mul(y.sub(y.mul(y)))],
-  Erf: ({ g, x: [x] }) => [g.mul(ops.exp(x.mul(x).neg())).mul(2 / Math.sqrt(Math.PI))],
   Floor: stop,
   Round: stop,
   Relu: ({ g, x: [x] }) => [ops.where(ops.greater(x, 0), g, 0)],

@@ -1,25 +1,14 @@
 /** @file Derivatives of the normalisations. */
 import * as ops from "../graph/functions.ts";
-import type { Shape } from "../graph/shape.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { type Gradients, type Rules, unbroadcast } from "./rule.ts";
 
 export const normalization = {
   LayerNorm: ({ g, x: [x, scale, bias], needs, attrs: { eps } }) => {
-    const [gx, gScale] = throughNorm({ g, x, scale, needs }, scale.shape, eps, true);
+    const [gx, gScale] = throughNorm({ g, x, scale, needs }, eps, true);
     return [gx, gScale, needs[2] ? unbroadcast(g, bias.shape) : null];
   },
-  RmsNorm: ({ g, x: [x, scale], needs, attrs: { eps } }) =>
-    throughNorm({ g, x, scale, needs }, scale.shape, eps, false),
-  // One row per channel: a layer norm over the spatial axes laid flat.
-  InstanceNorm: ({ g, x: [x, scale], needs, attrs: { eps } }) => {
-    const [batch, channels] = x.shape;
-    const rows = (t: Tensor) => t.reshape([batch, channels, -1]);
-    const column = scale.reshape([channels, 1]);
-    const parts = { g: rows(g), x: rows(x), scale: column, needs };
-    const [gx, gScale] = throughNorm(parts, column.shape, eps, true);
-    return [gx?.reshape(x.shape), gScale?.reshape([channels]), needs[2] ? rows(g).sum([0, 2]) : null];
-  },
+  RmsNorm: ({ g, x: [x, scale], needs, attrs: { eps } }) => throughNorm({ g, x, scale, needs }, eps, false),
 } satisfies Rules;
 
 type Parts = {
@@ -34,17 +23,12 @@ type Parts = {
  * r (h - mean(h) - n mean(h n)) with h = g · scale, and g · n. Without `centered`, as in RMS norms, the means of x and
  * of h are left out.
  */
-function throughNorm(
-  { g, x, scale, needs }: Parts,
-  scaleShape: Shape,
-  eps: number,
-  centered: boolean,
-): Gradients {
+function throughNorm({ g, x, scale, needs }: Parts, eps: number, centered: boolean): Gradients {
   const mean = (t: Tensor) => t.mean([-1], true);
   const offset = centered ? x.sub(mean(x)) : x;
   const r = ops.reciprocal(ops.sqrt(mean(offset.mul(offset)).add(eps)));
   const n = offset.mul(r);
-  const gScale = needs[1] ? unbroadcast(g.mul(n), scaleShape) : null;
+  const gScale = needs[1] ? unbroadcast(g.mul(n), scale.shape) : null;
   if (!needs[0]) return [null, gScale];
   const h = g.mul(scale);
   const level = centered ? h.sub(mean(h)) : h;

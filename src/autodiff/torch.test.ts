@@ -49,7 +49,6 @@ const cases: Readonly<Record<string, Of>> = {
   "layerNorm rows": (x, w, b) => ops.layerNorm(x, w, b, 1e-2),
   "layerNorm heads": (x, w, b) => ops.layerNorm(x, w, b, 1e-6),
   rmsNorm: (x, w) => ops.rmsNorm(x, w, 1e-6),
-  "instanceNorm 3d": (x, w, b) => ops.instanceNorm(x, w, b, 1e-3),
   attention: (q, k, v) => ops.attention([q, k, v], 3),
   "attention bias": (q, k, v, bias) => ops.attention([q, k, v], 3, { scale: 1, bias }),
   "attention bias per sample": (q, k, v, bias) => ops.attention([q, k, v], 2, { bias }),

@@ -1,5 +1,6 @@
 /** @file Names with what is said of each beside them, in two columns that fit a terminal. */
 
+/** A term and what it means. */
 export type Row = { readonly left: string; readonly about: string };
 
 /** Narrower than this, the second column would be a word wide. */

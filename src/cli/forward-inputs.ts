@@ -3,6 +3,7 @@ import { ConfigError } from "../errors.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { showNames } from "../weights/file.ts";
 
+/** Tensors by the names they have in the file. */
 export type Inputs = ReadonlyMap<string, HostTensor>;
 
 /** An input by name. @throws ConfigError naming what is there when it is missing or of another rank */

@@ -17,7 +17,7 @@ import { engineOptions, type GenerateValues, requestOf } from "./generate-table.
 import { eventsOf } from "./generation-modes.ts";
 import { parseLoras } from "./lora-option.ts";
 import { modelFolder } from "./model-folder.ts";
-import { mebibytes } from "./numbers.ts";
+import { duration, mebibytes } from "./numbers.ts";
 import { planEvent, refusal, shortLine } from "./plan-report.ts";
 import { noteGain, precisionOf, quantizeHooks } from "./precision-option.ts";
 import { previewOf } from "./preview-file.ts";
@@ -25,7 +25,7 @@ import { readPromptStates } from "./prompt-states-option.ts";
 import { type Job, RunFolder } from "./run-folder.ts";
 import { isPlanned, planJob } from "./run-planning.ts";
 import { readLatents } from "./tensor-files.ts";
-import { duration, Progress, type Terminal } from "./terminal.ts";
+import { Progress, type Terminal } from "./terminal.ts";
 
 /** The terminal of a job whose video may be on standard output, where nothing else may stand then. */
 function besideVideo({ output }: GenerateValues, terminal: Terminal): Terminal {

@@ -47,6 +47,7 @@ export type MemoryReport = {
   readonly mapped: number;
 };
 
+/** Weights as their files hold them. */
 export type StoredReport = {
   readonly tensors: number;
   /** Tensors by the type they are stored in. */
@@ -136,6 +137,7 @@ async function attempt<T>(problems: string[], look: () => Promise<T> | T): Promi
   }
 }
 
+/** The report in lines for people. */
 export function describeCheckpoint(report: CheckpointReport): string[] {
   const { folder, pipelineClass, scheduler, tokenizer, components, problems } = report;
   return [

@@ -30,6 +30,7 @@ export type ComponentKind = {
   trace(json: unknown, source: string, weights?: WeightSet | null): TracedComponent;
 };
 
+/** A model as its configuration says. */
 export type TracedComponent = {
   readonly summary: string;
   readonly config: unknown;

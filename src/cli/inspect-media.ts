@@ -29,6 +29,7 @@ export async function inspectMedia(file: string): Promise<MediaReport> {
   return { ...clip, recipe, digitalSourceType };
 }
 
+/** The report in lines for people. */
 export function describeMedia(report: MediaReport): string[] {
   const { file, width, height, frames, fps, seconds, codec, recipe, digitalSourceType } = report;
   const rate = Number(fps.toFixed(3));

@@ -10,6 +10,7 @@ export type TensorsReport = {
   readonly tensors: readonly TensorRow[];
 };
 
+/** A tensor of the file, without its data; `bytes` as it is stored. */
 export type TensorRow = {
   readonly name: string;
   readonly dtype: string;
@@ -29,6 +30,7 @@ export async function inspectTensors(file: string): Promise<TensorsReport> {
   return { kind: "tensors", file, metadata, tensors: rows };
 }
 
+/** The report in lines for people. */
 export function describeTensors({ file, metadata, tensors }: TensorsReport): string[] {
   const width = Math.max(0, ...tensors.map(({ name }) => name.length));
   const total = tensors.reduce((sum, { bytes }) => sum + bytes, 0);

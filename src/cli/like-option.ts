@@ -2,6 +2,7 @@
 import { ConfigError } from "../errors.ts";
 import { readRecipe } from "../media/recipe.ts";
 import { loraOfRecipe, modelOfRecipe } from "../pipeline/model-name.ts";
+import { isRecord } from "../weights/json.ts";
 import { cacheText } from "./cache-option.ts";
 import { type GenerateValues, generateTable } from "./generate-table.ts";
 import { parseLoras } from "./lora-option.ts";
@@ -176,8 +177,4 @@ function add(
     // No option of these is a list, and as a text a list is refused.
     if (value !== undefined) options[option] = typeof value === "object" ? String(value) : value;
   }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

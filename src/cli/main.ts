@@ -19,6 +19,7 @@ import { train } from "./commands/train.ts";
 import { nearest } from "./options.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 
+/** All commands, in the order of the overview. */
 export const commands: readonly Command[] = [
   generate,
   plan,

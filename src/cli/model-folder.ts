@@ -7,8 +7,8 @@ import { looksLikeModelId } from "../hub/model-id.ts";
 import { nanoFolder, nanoSiblings, packagedFolder } from "../pipeline/nano.ts";
 import { exists } from "../weights/file.ts";
 import type { Context } from "./command.ts";
-import { byteSize, count } from "./numbers.ts";
-import { duration, type Terminal } from "./terminal.ts";
+import { byteSize, count, duration } from "./numbers.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** What the help says of every option that takes a model. */
 export const modelOption = {

@@ -3,8 +3,7 @@ import { type Fitting, memoryOf, PROCESS_AT_REST } from "../pipeline/plan/fit.ts
 import { heaviestStage, type RunPlan, secondsFor } from "../pipeline/plan/run-plan.ts";
 import type { StagePlan } from "../pipeline/plan/stage-plan.ts";
 import type { Rates } from "../runtime/rates.ts";
-import { byteSize, count } from "./numbers.ts";
-import { duration } from "./terminal.ts";
+import { byteSize, count, duration } from "./numbers.ts";
 
 /** What a plan was made for. */
 export type PlannedMachine = {

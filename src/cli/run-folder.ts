@@ -1,6 +1,6 @@
 /** @file A folder that a job is saved in while it runs: what was asked for, which clips are done, the state of the next. */
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "../errors.ts";
@@ -8,6 +8,7 @@ import { calibrationFile } from "../pipeline/caches/run-cache.ts";
 import { readRunState, type SavedState, writeRunState } from "../pipeline/resume.ts";
 import { TINY_FILE } from "../pipeline/tiny-decoder.ts";
 import { version } from "../pipeline/version.ts";
+import { removeLeftovers, writeWhole } from "../train/run/whole-file.ts";
 import { sha256Of } from "../weights/file.ts";
 import { parseJson } from "../weights/json.ts";
 import { parseCache } from "./cache-option.ts";
@@ -144,20 +145,14 @@ export class RunFolder {
       throw new ConfigError(
         `${changed} has changed since the run was begun; it cannot go on with another file`,
       );
-    for (const name of await readdir(this.folder))
-      if (/^\..*\.(part|new)$/.test(name)) await rm(join(this.folder, name), { force: true });
+    await removeLeftovers(this.folder);
     for (const output of outputs) await removeDeadDrafts(output);
     this.saved = { ...this.saved, pid: process.pid };
     await this.write();
   }
 
   private async write(): Promise<void> {
-    const draft = join(this.folder, `.${JOB}.new`);
-    const handle = await open(draft, "w");
-    await handle.writeFile(`${JSON.stringify(this.saved, null, 1)}\n`);
-    await handle.sync();
-    await handle.close();
-    await rename(draft, join(this.folder, JOB));
+    await writeWhole(join(this.folder, JOB), `${JSON.stringify(this.saved, null, 1)}\n`);
   }
 }
 

@@ -1,21 +1,6 @@
-/** @file Lines of progress: what is said, and how times read. */
+/** @file Lines of progress: what is said. */
 import { expect, test } from "vitest";
-import { duration, Progress, type Terminal } from "./terminal.ts";
-
-test.each([
-  [0.4213, "0.42 s"],
-  [9.994, "9.99 s"],
-  [12.34, "12.3 s"],
-  [99.94, "99.9 s"],
-  [100, "1 min 40 s"],
-  [3599.4, "59 min 59 s"],
-  [3599.6, "1 h 0 min"],
-  [7199, "2 h 0 min"],
-  [7500, "2 h 5 min"],
-  [90_000, "25 h 0 min"],
-])("%s seconds read as %s", (seconds, text) => {
-  expect(duration(seconds)).toBe(text);
-});
+import { Progress, type Terminal } from "./terminal.ts";
 
 /** A terminal that keeps what is written to it. */
 class Paper implements Terminal {

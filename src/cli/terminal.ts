@@ -1,5 +1,6 @@
 /** @file What the command line says: progress for people on stderr, results and JSON lines on stdout. */
 import type { SegmentEvent } from "../pipeline/events.ts";
+import { duration } from "./numbers.ts";
 
 /** Where a command writes. */
 export type Terminal = {
@@ -68,16 +69,6 @@ export class Progress {
     const mean = recent.reduce((sum, t) => sum + t, 0) / recent.length;
     return `  ${duration(mean * (this.steps - this.step))} left`;
   }
-}
-
-/** Seconds as people read them: 0.42 s, 12.3 s, 3 min 20 s, 2 h 5 min. */
-export function duration(seconds: number): string {
-  if (seconds < 10) return `${seconds.toFixed(2)} s`;
-  if (seconds < 100) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(seconds);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  const minutes = Math.round(whole / 60);
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 function bar(share: number, width = 20): string {

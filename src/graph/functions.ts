@@ -13,7 +13,6 @@ export const sin = (x: Tensor): Tensor => emit("Sin", [x], {});
 export const cos = (x: Tensor): Tensor => emit("Cos", [x], {});
 export const tanh = (x: Tensor): Tensor => emit("Tanh", [x], {});
 export const sigmoid = (x: Tensor): Tensor => emit("Sigmoid", [x], {});
-export const erf = (x: Tensor): Tensor => emit("Erf", [x], {});
 export const floor = (x: Tensor): Tensor => emit("Floor", [x], {});
 export const round = (x: Tensor): Tensor => emit("Round", [x], {});
 export const relu = (x: Tensor): Tensor => emit("Relu", [x], {});
@@ -109,10 +108,6 @@ export const layerNorm = (x: Tensor, scale: Tensor, bias: Tensor, eps: number): 
 /** x / √(mean(x²) + eps) · scale over the last axis. */
 export const rmsNorm = (x: Tensor, scale: Tensor, eps: number): Tensor =>
   emit("RmsNorm", [x, scale], { eps });
-
-/** Normalises every channel of every sample over its spatial axes: `x [B, C, ...spatial]`. */
-export const instanceNorm = (x: Tensor, scale: Tensor, bias: Tensor, eps: number): Tensor =>
-  emit("InstanceNorm", [x, scale, bias], { eps });
 
 /**
  * softmax(q kᵀ · scale + bias) v per head, for q, k, v `[B, S, heads · d]` and an optional bias that broadcasts

@@ -33,7 +33,6 @@ export const infer: { readonly [O in Op]: InferRule<O> } = {
   Cos: same,
   Tanh: same,
   Sigmoid: same,
-  Erf: same,
   Floor: same,
   Round: same,
   Relu: same,
@@ -199,14 +198,6 @@ export const infer: { readonly [O in Op]: InferRule<O> } = {
   },
   LayerNorm: normalized,
   RmsNorm: normalized,
-  InstanceNorm: ([x, scale, bias]) => {
-    const channels = [x.shape[1]];
-    expect(
-      sameShape(scale.shape, channels) && sameShape(bias.shape, channels),
-      `scale and bias must be ${showShape(channels)}, got ${showShape(scale.shape)} and ${showShape(bias.shape)}`,
-    );
-    return x;
-  },
   Attention: ([q, k, v, bias], { heads }) => {
     expect(
       [q, k, v].every((x) => x.shape.length === 3) &&

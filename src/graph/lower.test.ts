@@ -289,10 +289,6 @@ const cases: CaseTable<Op> = {
     fromTorch("layerNorm heads", (x, w, b) => ops.layerNorm(x, w, b, 1e-6)),
   ],
   RmsNorm: [fromTorch("rmsNorm", (x, w) => ops.rmsNorm(x, w, 1e-6))],
-  InstanceNorm: [
-    fromTorch("instanceNorm 1d", (x, w, b) => ops.instanceNorm(x, w, b, 1e-5)),
-    fromTorch("instanceNorm 3d", (x, w, b) => ops.instanceNorm(x, w, b, 1e-3)),
-  ],
   Attention: [
     fromTorch("attention", (q, k, v) => ops.attention([q, k, v], 3)),
     fromTorch("attention bias", (q, k, v, bias) => ops.attention([q, k, v], 3, { scale: 1, bias })),

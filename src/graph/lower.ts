@@ -27,7 +27,6 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
   Cos: direct("Cos"),
   Tanh: direct("Tanh"),
   Sigmoid: direct("Sigmoid"),
-  Erf: direct("Erf"),
   Floor: direct("Floor"),
   Round: direct("Round"),
   Relu: direct("Relu"),
@@ -106,8 +105,6 @@ export const lower: { readonly [O in Op]: LowerRule<O> } = {
   LayerNorm: lowerLayerNorm,
   RmsNorm: (w, node, { eps }) =>
     w.node("RMSNormalization", operands(w, node), { axis: -1, epsilon: { float: eps } }),
-  InstanceNorm: (w, node, { eps }) =>
-    w.node("InstanceNormalization", operands(w, node), { epsilon: { float: eps } }),
   Attention: (w, node, { heads, scale }) => {
     const [q, k, v, bias] = node.inputs.map((x) => rounded(w, w.nameOf(x), x));
     const inputs = bias === undefined ? [q, k, v] : [q, k, v, "", "", bias];

@@ -39,7 +39,6 @@ export type OpAttrs = {
   Cos: None;
   Tanh: None;
   Sigmoid: None;
-  Erf: None;
   Floor: None;
   Round: None;
   Relu: None;
@@ -96,7 +95,6 @@ export type OpAttrs = {
   // Normalisation and attention
   LayerNorm: { readonly eps: number };
   RmsNorm: { readonly eps: number };
-  InstanceNorm: { readonly eps: number };
   Attention: { readonly heads: number; readonly scale: number };
   Rotary: { readonly heads: number };
 };

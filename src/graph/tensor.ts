@@ -10,7 +10,6 @@ export type Operand = Tensor | number;
 
 let nextId = 0;
 let scopePath = "";
-let remembersStacks = false;
 
 /** A value of a graph that is yet to run. Immutable; the same tensor may feed any number of nodes. */
 export class Tensor implements TensorType {
@@ -22,8 +21,6 @@ export class Tensor implements TensorType {
   readonly dtype: DType;
   /** Where the node was made: the parameter scope, such as `transformer_blocks.0.attn1`. */
   readonly path: string;
-  /** The JavaScript stack at creation, kept while `rememberStacks(true)`. */
-  readonly stack: string | undefined;
 
   constructor(op: Op, inputs: readonly Tensor[], attrs: OpAttrs[Op], type: TensorType) {
     this.id = nextId++;
@@ -33,7 +30,6 @@ export class Tensor implements TensorType {
     this.shape = type.shape;
     this.dtype = type.dtype;
     this.path = scopePath;
-    this.stack = remembersStacks ? new Error(op).stack : undefined;
   }
 
   /** Length of one axis; negative axes count from the end. */
@@ -146,11 +142,6 @@ export function withScope<T>(path: string, build: () => T): T {
   } finally {
     scopePath = outer;
   }
-}
-
-/** Keeps the JavaScript stack of every node made from now on, so that an engine error can name our line. */
-export function rememberStacks(on: boolean): void {
-  remembersStacks = on;
 }
 
 /** Every node the outputs need, inputs before users. Dead nodes are simply not reached. */

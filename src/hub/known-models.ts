@@ -61,11 +61,6 @@ const official: readonly (readonly [
   ],
 ];
 
-/** Official models as `owner/name`, for help texts and lists. */
-export const officialModels: readonly string[] = official.flatMap(([[owner], names]) =>
-  names.map((name) => `${owner}/${name}`),
-);
-
 /** The licence of an official model; null for one that this package does not know. Case does not matter, as on the hub. */
 export function licenceOf({ owner, name }: ModelId): Licence | null {
   const has = (list: readonly string[], text: string) =>

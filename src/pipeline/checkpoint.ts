@@ -21,6 +21,7 @@ const pipelineClasses = [
   "CogVideoX_Fun_Pipeline_Control",
   "CogVideoX_Fun_Pipeline_Inpaint",
 ] as const;
+/** A pipeline as `model_index.json` names it. */
 export type PipelineClass = (typeof pipelineClasses)[number];
 
 /** A model's configuration with its weights, mapped and not read. */

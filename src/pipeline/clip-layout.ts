@@ -34,18 +34,23 @@ export function framesFirst({ shape: [channels, frames, height, width], data }: 
   return { dtype: "f32", shape: [frames, channels, height, width], data: swapped };
 }
 
-/** Parts `[Ti, C, H, W]` one after the other, as `[C, T, H, W]`. */
-export function channelsFirst(parts: readonly HostTensor[]): HostTensor {
-  const frames = parts.reduce((n, { shape }) => n + shape[0], 0);
-  const [, channels, height, width] = parts[0].shape;
-  const joined = new Float32Array(frames * channels * height * width);
-  let at = 0;
-  for (const { data } of parts) {
-    joined.set(data as Float32Array, at);
-    at += data.length;
-  }
-  const swapped = swapPlanes(joined, frames, channels, height * width);
+/** `[T, C, H, W]` to `[C, T, H, W]`. */
+export function channelsFirst({ shape: [frames, channels, height, width], data }: HostTensor): HostTensor {
+  const swapped = swapPlanes(data as Float32Array, frames, channels, height * width);
   return { dtype: "f32", shape: [channels, frames, height, width], data: swapped };
+}
+
+/** Parts `[Ti, ...]` of a clip one after the other, in any layout with frames first. */
+export function joinFrames(parts: readonly HostTensor[]): HostTensor {
+  const [, ...size] = parts[0].shape;
+  const frames = parts.reduce((sum, { shape }) => sum + shape[0], 0);
+  const data = new Float32Array(frames * sizeOf(size));
+  let at = 0;
+  for (const part of parts) {
+    data.set(part.data as Float32Array, at);
+    at += part.data.length;
+  }
+  return { dtype: "f32", shape: [frames, ...size], data };
 }
 
 /** `[1, F, C, h, w]` with the channels of another clip of the same size behind its own; without one, as it is. */

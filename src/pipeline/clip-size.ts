@@ -1,11 +1,12 @@
 /** @file The size of a clip: defaults by checkpoint, legal sizes, and the latents that belong to it. */
 import { ConfigError } from "../errors.ts";
-import type { TransformerConfig } from "../models/transformer/config.ts";
-import type { LatentSize } from "../models/transformer/grid.ts";
+import { type TransformerConfig, takesMask } from "../models/transformer/config.ts";
+import { type LatentSize, leadingFrames } from "../models/transformer/grid.ts";
 
 /** Pixels across one latent, in space. */
 export const SPATIAL_RATIO = 8;
 
+/** Width and height in pixels, and frames. */
 export type ClipSize = { readonly width: number; readonly height: number; readonly frames: number };
 
 /** What is asked for; whatever is missing takes the checkpoint's own value. */
@@ -71,8 +72,8 @@ export function sourceFrames(
 }
 
 /** Frames per second a checkpoint's clips play at: 8 for CogVideoX 1.0 and inpainting, 16 for 1.5. */
-export function trainedFps({ patchT, inChannels, outChannels }: TransformerConfig): number {
-  return patchT === null || inChannels === 2 * outChannels + 1 ? 8 : 16;
+export function trainedFps(config: TransformerConfig): number {
+  return config.patchT === null || takesMask(config) ? 8 : 16;
 }
 
 /** Latents of a clip. CogVideoX 1.5 pads with leading frames to whole temporal patches; they are dropped at decoding. */
@@ -87,12 +88,6 @@ export function latentSize(config: TransformerConfig, { width, height, frames }:
 /** Latent frames that `latentSize` puts before those of the clip. */
 export function paddingFrames(config: TransformerConfig, { frames }: Pick<ClipSize, "frames">): number {
   return leadingFrames(config, latentFrames(config, frames));
-}
-
-/** Latent frames that precede the clip so that all of them divide into temporal patches. */
-export function leadingFrames({ patchT }: TransformerConfig, ownFrames: number): number {
-  const temporal = patchT ?? 1;
-  return (temporal - (ownFrames % temporal)) % temporal;
 }
 
 /** Latent frames of a clip without padding. */

@@ -1,12 +1,12 @@
 /** @file Latents to frames, chunk by chunk as they are decoded. */
 import { sizeOf } from "../graph/shape.ts";
 import type { TransformerConfig } from "../models/transformer/config.ts";
+import { leadingFrames } from "../models/transformer/grid.ts";
 import type { TilingOptions } from "../models/vae/tiling.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { sliceFrames } from "./clip-layout.ts";
-import { leadingFrames } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import type { RunHooks } from "./run-hooks.ts";
 import { TinyDecoder } from "./tiny-decoder.ts";

@@ -30,6 +30,7 @@ export type PromptedDenoiser = {
   readonly text: HostTensor | ResidentRef;
 };
 
+/** All that does not change from step to step. */
 export type DenoiseRun = Conditions &
   PromptedDenoiser & {
     readonly sampler: Sampler;

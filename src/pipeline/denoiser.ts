@@ -32,6 +32,7 @@ import { adaptersOf } from "./lora.ts";
 import { formatsOf } from "./precision.ts";
 import type { RunHooks } from "./run-hooks.ts";
 
+/** The one size of call that a denoiser is set up for, and how it departs from the plain model. */
 export type DenoiserCall = LatentSize & {
   readonly batch: number;
   readonly textLength: number;
@@ -43,6 +44,7 @@ export type DenoiserCall = LatentSize & {
   readonly riflex?: Riflex;
 };
 
+/** What one prediction is made from; B is the batch of the call, T its text length. */
 export type DenoiserInputs = {
   /** `[B, F, C, H, W]` */
   readonly latents: HostTensor;

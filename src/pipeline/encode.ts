@@ -10,6 +10,7 @@ import { VideoEncoder } from "./video-encoder.ts";
 
 const f32 = Math.fround;
 
+/** How pixels are encoded. */
 export type EncodeOptions = RunHooks & {
   /** Draws a sample of the latents' distribution; its mean is taken without a generator. */
   readonly rng?: TorchRng;

@@ -269,12 +269,12 @@ export function encodeStage(
   return encodePixels(engine, checkpoint, pixels, { ...hooksOf(options, "encode"), tiling, rng });
 }
 
-/** A tiling that does not work out should be refused now and not when the latents are there. */
+/** Refuses a tiling that does not work out now, and not when the latents are there. @throws ConfigError */
 export function requireTiling({ checkpoint }: Pipeline, { tiling }: GenerateOptions): void {
   if (tiling) tilingFor(checkpoint.vae.config, "decode", tiling);
 }
 
-/** So should a size that the model has no positions for, and not when the text has been encoded. */
+/** Refuses a size that the model has no positions for now, and not when the text has been encoded. @throws ConfigError */
 export function requirePlaces(
   { checkpoint: { transformer } }: Pipeline,
   { latents }: Pick<Mode, "latents">,

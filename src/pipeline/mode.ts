@@ -2,7 +2,7 @@
 import type { TorchRng } from "../diffusion/noise.ts";
 import type { SamplingPlan } from "../diffusion/sampler.ts";
 import { ConfigError } from "../errors.ts";
-import { type TransformerConfig, takesImage } from "../models/transformer/config.ts";
+import { type TransformerConfig, takesImage, takesMask } from "../models/transformer/config.ts";
 import type { LatentSize } from "../models/transformer/grid.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -28,6 +28,7 @@ export type Mode = {
   readonly start: (run: StartOfRun) => Promise<Start>;
 };
 
+/** What a mode is told of the run that it starts. */
 export type StartOfRun = {
   /** Shape of the latents, `[1, F, C, h, w]` */
   readonly shape: readonly number[];
@@ -35,6 +36,7 @@ export type StartOfRun = {
   readonly plan: SamplingPlan;
 };
 
+/** What the first step is given; the condition stays for all. */
 export type Start = {
   readonly latents: Float32Array;
   /** What the model sees behind the latents on the channel axis in every step, `[1, F, C', h, w]`. */
@@ -72,7 +74,7 @@ const worksFrom: { readonly [K in CheckpointKind]: string } = {
 export function kindsOf({ transformer, pipelineClass, folder }: Checkpoint): readonly CheckpointKind[] {
   const { inChannels, outChannels } = transformer.config;
   if (inChannels === outChannels) return ["text"];
-  if (inChannels === 2 * outChannels + 1) return ["inpaint"];
+  if (takesMask(transformer.config)) return ["inpaint"];
   if (takesImage(transformer.config)) {
     if (/ImageToVideo/.test(pipelineClass)) return ["image"];
     return /Control/.test(pipelineClass) ? ["control"] : ["image", "control"];

@@ -8,6 +8,7 @@ import type { WeightSet } from "../weights/checkpoint.ts";
 import { isLargeLayer, type QuantizedLayer, quantizedLayers } from "../weights/quantize/format.ts";
 import { halveOnLoad, type QuantizeHooks, quantizeOnLoad } from "../weights/quantize/on-load.ts";
 
+/** Every `Precision`. */
 export const precisions = ["fp32", "fp16", "int8", "w8", "w4"] as const;
 
 /**

@@ -1,8 +1,9 @@
 /** @file Text to video: prompt in, events out, the last of them the frames. */
 import { ConfigError } from "../errors.ts";
 import { showShape } from "../graph/shape.ts";
+import { leadingFrames } from "../models/transformer/grid.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
-import { clipSize, latentFrames, leadingFrames, SPATIAL_RATIO } from "./clip-size.ts";
+import { clipSize, latentFrames, SPATIAL_RATIO } from "./clip-size.ts";
 import type { PipelineEvent } from "./events.ts";
 import { finish, generate, noiseOrGiven, requireTiling } from "./generate.ts";
 import { type GenerateOptions, hasOwnStates } from "./generate-options.ts";

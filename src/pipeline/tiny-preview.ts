@@ -1,6 +1,6 @@
 /** @file Previews by a tiny decoder: all frames of a clip at their size, instead of colours by a linear map. */
-import { sizeOf } from "../graph/shape.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
+import { joinFrames } from "./clip-layout.ts";
 import { decodeLatents } from "./decode.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { Look } from "./preview.ts";
@@ -20,20 +20,7 @@ export async function tinyLook({ engine, checkpoint }: Pipeline, decoder: string
       padding: 0,
     }))
       parts.push(frames);
-    return joined(parts);
+    return joinFrames(parts);
   };
   return { channels, show };
-}
-
-/** Parts `[Ti, H, W, 3]` one after the other. */
-function joined(parts: readonly HostTensor[]): HostTensor {
-  const [, ...size] = parts[0].shape;
-  const frames = parts.reduce((sum, { shape }) => sum + shape[0], 0);
-  const data = new Float32Array(frames * sizeOf(size));
-  let at = 0;
-  for (const part of parts) {
-    data.set(part.data as Float32Array, at);
-    at += part.data.length;
-  }
-  return { dtype: "f32", shape: [frames, ...size], data };
 }

@@ -6,6 +6,7 @@ import { spatialRatio, temporalRatio, type VaeConfig } from "../models/vae/confi
 import { decoderSegments } from "../models/vae/decoder.ts";
 import { encoderSegments } from "../models/vae/encoder.ts";
 import { CACHE_PREFIX, type ChunkCall, cacheInputs } from "../models/vae/pass.ts";
+import { type Tiling, type TilingOptions, tilingFor } from "../models/vae/tiling.ts";
 import { convBlock } from "../runtime/conv-block.ts";
 import type { Engine } from "../runtime/engine.ts";
 import { declaredShapes, mapWeights } from "../runtime/mapped-weights.ts";
@@ -20,21 +21,36 @@ export type ChunkCache = ReadonlyMap<string, ResidentRef>;
 /** Whether a chunk continues a clip, and whether another one follows. */
 export type ChunkPlace = { readonly cache: ChunkCache | null; readonly isLast: boolean };
 
+/** How a half of the VAE goes about a clip. */
+export type VaeWorkOptions = {
+  /** Overlapping tiles; true for the reference's sizes. */
+  readonly tiling?: boolean | TilingOptions;
+};
+
 /** Elements of a chunk's activations at the finest level from which it is large: 64 MiB as float32. */
 const LARGE_CHUNK = 1 << 24;
 
 /** The encoder or the decoder of one checkpoint. Every size of chunk is traced once. */
 export class VaeChunks {
   readonly config: VaeConfig;
+  /** What clips are cut into, each tile with chunks and caches of its own; null for whole ones. */
+  readonly tiling: Tiling | null;
   private readonly engine: Engine;
   private readonly direction: "encode" | "decode";
   private readonly pools: { readonly small: SegmentPool; readonly large: SegmentPool };
   private readonly traced = new Map<string, readonly Segment[]>();
 
-  /** @throws WeightsError when the checkpoint does not fit the model */
-  constructor(engine: Engine, config: VaeConfig, weights: WeightSet, direction: "encode" | "decode") {
+  /** @throws WeightsError when the checkpoint does not fit the model; ConfigError for a tiling that does not work out */
+  constructor(
+    engine: Engine,
+    config: VaeConfig,
+    weights: WeightSet,
+    direction: "encode" | "decode",
+    { tiling = false }: VaeWorkOptions = {},
+  ) {
     this.engine = engine;
     this.config = config;
+    this.tiling = tiling === false ? null : tilingFor(config, direction, tiling);
     this.direction = direction;
     const mapped = mapWeights(weights, vaeShapes(config));
     this.pools = {

@@ -5,6 +5,7 @@ import {
   channelsFirst,
   cropFrames,
   framesFirst,
+  joinFrames,
   samplesOf,
   sliceFrames,
   stackSamples,
@@ -17,9 +18,9 @@ export async function* streamClip(
   chunks: VaeChunks,
   clip: HostTensor,
   lengths: readonly number[],
-  tiling: Tiling | null,
   hooks: RunHooks,
 ): AsyncGenerator<HostTensor> {
+  const { tiling } = chunks;
   try {
     yield* tiling === null
       ? inChunks(chunks, clip, lengths, hooks)
@@ -38,7 +39,7 @@ export async function wholeBatch(
   for (const sample of samplesOf(batch)) {
     const parts: HostTensor[] = [];
     for await (const part of stream(framesFirst(sample))) parts.push(part);
-    results.push(channelsFirst(parts));
+    results.push(channelsFirst(joinFrames(parts)));
   }
   return stackSamples(results);
 }

@@ -2,38 +2,27 @@
 import { ConfigError } from "../errors.ts";
 import { chunkLengths, ENCODE_CHUNK } from "../models/vae/chunks.ts";
 import { spatialRatio, type VaeConfig } from "../models/vae/config.ts";
-import { type Tiling, tilingFor } from "../models/vae/tiling.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { WeightSet } from "../weights/checkpoint.ts";
 import type { RunHooks } from "./run-hooks.ts";
-import { VaeChunks } from "./vae-chunks.ts";
+import { VaeChunks, type VaeWorkOptions } from "./vae-chunks.ts";
 import { streamClip, wholeBatch } from "./vae-stream.ts";
-import type { VaeWorkOptions } from "./video-decoder.ts";
 
 /** The encoder of one checkpoint. */
 export class VideoEncoder {
-  private readonly config: VaeConfig;
   private readonly chunks: VaeChunks;
-  private readonly tiling: Tiling | null;
 
-  /** @throws WeightsError when the checkpoint does not fit the model */
-  constructor(
-    engine: Engine,
-    config: VaeConfig,
-    weights: WeightSet,
-    { tiling = false }: VaeWorkOptions = {},
-  ) {
-    this.config = config;
-    this.chunks = new VaeChunks(engine, config, weights, "encode");
-    this.tiling = tiling === false ? null : tilingFor(config, "encode", tiling);
+  /** @throws WeightsError when the checkpoint does not fit the model; ConfigError for a tiling that does not work out */
+  constructor(engine: Engine, config: VaeConfig, weights: WeightSet, options: VaeWorkOptions = {}) {
+    this.chunks = new VaeChunks(engine, config, weights, "encode", options);
   }
 
   /** Moments `[F, 2L, h, w]`, a chunk at a time, for frames `[T, 3, H, W]` in [-1, 1]; sides are multiples of 8. */
   encodeStream(frames: HostTensor, hooks: RunHooks = {}): AsyncGenerator<HostTensor> {
     this.check(frames);
     const lengths = chunkLengths(frames.shape[0], ENCODE_CHUNK);
-    return streamClip(this.chunks, frames, lengths, this.tiling, hooks);
+    return streamClip(this.chunks, frames, lengths, hooks);
   }
 
   /** Everything at once: pixels `[B, 3, T, H, W]` in [-1, 1] to moments `[B, 2L, F, h, w]`, means first. */
@@ -42,12 +31,13 @@ export class VideoEncoder {
   }
 
   private check({ shape }: HostTensor): void {
-    const ratio = spatialRatio(this.config);
+    const { config } = this.chunks;
+    const ratio = spatialRatio(config);
     const [frames, channels, height, width] = shape;
     const fits = height % ratio === 0 && width % ratio === 0 && height > 0 && width > 0;
-    if (shape.length !== 4 || channels !== this.config.inChannels || frames < 1 || !fits)
+    if (shape.length !== 4 || channels !== config.inChannels || frames < 1 || !fits)
       throw new ConfigError(
-        `frames to encode must be [T, ${this.config.inChannels}, H, W] with sides that are multiples of ${ratio}, ` +
+        `frames to encode must be [T, ${config.inChannels}, H, W] with sides that are multiples of ${ratio}, ` +
           `got [${shape.join(", ")}]`,
       );
   }

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { WeightsError } from "../errors.ts";
-import { fileError, statFile, writeExactly } from "./file.ts";
+import { fileError, statFile, syncFolder, writeExactly } from "./file.ts";
 
 const action = "write weights";
 
@@ -78,11 +78,4 @@ export class Draft {
 /** The error for a file whose content, not the system, is the obstacle. */
 export function unwritable(file: string, what: string): WeightsError {
   return new WeightsError(`cannot ${action} to ${file}: ${what}`);
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r").catch(() => undefined);
-  // Makes the new name durable. Not every system lets a folder be synced, and the data is safe without it.
-  await handle?.sync().catch(() => {});
-  await handle?.close().catch(() => {});
 }

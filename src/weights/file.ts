@@ -129,3 +129,10 @@ export async function writeExactly(handle: FileHandle, data: Uint8Array, positio
     done += (await handle.write(data, done, length, position + done)).bytesWritten;
   }
 }
+
+/** Makes the names in a folder durable. Not every system lets a folder be synced, and what is in the files is safe without. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r").catch(() => undefined);
+  await handle?.sync().catch(() => {});
+  await handle?.close().catch(() => {});
+}

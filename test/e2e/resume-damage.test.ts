@@ -1,5 +1,5 @@
 /** @file Folders of saved runs with anything wrong in them: a sentence, or a run, and never a stack. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -31,6 +31,16 @@ async function readsOrRefuses(read: () => Promise<unknown>): Promise<void> {
 test("a job comes back as it was", async () => {
   const { folder } = await savedRun();
   expect((await RunFolder.open(folder)).job).toEqual({ values, prompts: ["a"], seeds: [1] });
+});
+
+test("whoever takes a run over removes what its writer left half written", async () => {
+  const { folder, file } = await savedRun();
+  const before = JSON.parse(readFileSync(file, "utf8"));
+  const id = "12345678-1234-1234-1234-123456789012";
+  for (const name of [`.${id}.part`, `.${id}.safetensors.part`]) writeFileSync(join(folder, name), "half");
+  await (await RunFolder.open(folder)).takeOver([]);
+  expect(readdirSync(folder)).toEqual(["job.json"]);
+  expect(JSON.parse(readFileSync(file, "utf8"))).toEqual({ ...before, pid: process.pid });
 });
 
 test.each<[string, object, RegExp]>([

@@ -22,7 +22,6 @@ export const elementwise = {
   Cos: [unary(ops.cos, Math.cos)],
   Tanh: [unary(ops.tanh, Math.tanh)],
   Sigmoid: [unary(ops.sigmoid, (v) => 1 / (1 + Math.exp(-v)))],
-  Erf: [fromTorch("erf", ops.erf)],
   Floor: [unary(ops.floor, Math.floor)],
   Round: [
     computed("halves go to even", [f32([5], [-1.5, -0.5, 0.5, 1.5, 2.4])], ops.round, [5], [-2, -0, 0, 2, 2]),

@@ -2,6 +2,7 @@
 import { readMemory, resetPeak, watchAnonymous } from "../../runtime/memory.ts";
 import { mebibytes } from "../numbers.ts";
 
+/** What timed runs took. */
 export type Measurement = {
   /** Median of the runs. */
   readonly seconds: number;

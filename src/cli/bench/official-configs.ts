@@ -48,6 +48,7 @@ export const vae = {
   scaling_factor: 1.15258426,
 };
 
+/** The scheduler of CogVideoX-2b. */
 export const scheduler = {
   _class_name: "CogVideoXDDIMScheduler",
   prediction_type: "v_prediction",

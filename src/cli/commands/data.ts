@@ -9,8 +9,9 @@ import { probeVideo, readVideo } from "../../media/read.ts";
 import { createVideoWriter, type VideoWriter } from "../../media/write.ts";
 import { namesExactFrames, readRoundedFrames } from "../../pipeline/exact-frames.ts";
 import type { Command, Context } from "../command.ts";
+import { duration } from "../numbers.ts";
 import { type OptionTable, type OptionValues, parseOptions } from "../options.ts";
-import { duration, type Terminal } from "../terminal.ts";
+import type { Terminal } from "../terminal.ts";
 
 const options = {
   output: {

@@ -20,12 +20,11 @@ import { broadcast, type Inputs, need, needFloats } from "../forward-inputs.ts";
 import { runAddNoise, runSampler, samplerOptions } from "../forward-scheduler.ts";
 import { engineOptions } from "../generate-table.ts";
 import { modelFolder, modelOption } from "../model-folder.ts";
-import { mebibytes } from "../numbers.ts";
+import { duration, mebibytes } from "../numbers.ts";
 import type { OptionTable, OptionValues } from "../options.ts";
 import { noteGain, precisionOf, precisionOption, quantizeHooks } from "../precision-option.ts";
 import { NEGATIVE, PROMPT } from "../prompt-states-option.ts";
 import { readTensors, requireWritable } from "../tensor-files.ts";
-import { duration } from "../terminal.ts";
 import { tilingOf, tilingOptions } from "../tiling-options.ts";
 
 const options = {

@@ -71,14 +71,21 @@ export type TransformerConfig = {
   readonly guidance?: number;
 };
 
+type Channels = Pick<TransformerConfig, "inChannels" | "outChannels">;
+
 /** Channels that a model sees beside those of the noisy latents. */
-export function conditionChannels({ inChannels, outChannels }: TransformerConfig): number {
+export function conditionChannels({ inChannels, outChannels }: Channels): number {
   return inChannels - outChannels;
 }
 
 /** Whether a model sees as many channels again beside the noisy latents: those of an image, or of a control video. */
-export function takesImage({ inChannels, outChannels }: TransformerConfig): boolean {
+export function takesImage({ inChannels, outChannels }: Channels): boolean {
   return inChannels === 2 * outChannels;
+}
+
+/** Whether a model sees what a mask leaves of a clip: as many channels again, and one for the mask. */
+export function takesMask({ inChannels, outChannels }: Channels): boolean {
+  return inChannels === 2 * outChannels + 1;
 }
 
 /**

@@ -21,6 +21,15 @@ export function gridOf({ patch, patchT }: TransformerConfig, size: LatentSize): 
   return { frames: size.frames / temporal, height: size.height / patch, width: size.width / patch };
 }
 
+/**
+ * Latent frames that are put before `frames` of them so that all divide into temporal patches, 0 to patchT - 1. Models
+ * are trained with copies of the first frame there; decoding drops them.
+ */
+export function leadingFrames({ patchT }: Pick<TransformerConfig, "patchT">, frames: number): number {
+  const patch = patchT ?? 1;
+  return (patch - (frames % patch)) % patch;
+}
+
 export function tokensOf(grid: Grid): number {
   return grid.frames * grid.height * grid.width;
 }

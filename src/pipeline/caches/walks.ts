@@ -90,6 +90,7 @@ async function reuseSpan(
   return { video, text };
 }
 
+/** A walk that keeps or reuses what attention says; `weights` of the kept results, newest first, or null to compute. */
 export type AttentionWalk = {
   readonly kept: KeptAttention;
   readonly weights: readonly number[] | null;

@@ -1,6 +1,6 @@
 /** @file Whether a planned run fits into memory, and the nearest one that does where it does not. */
 import { ConfigError } from "../../errors.ts";
-import type { ClipSize } from "../clip-size.ts";
+import { type ClipSize, SPATIAL_RATIO } from "../clip-size.ts";
 import type { PlannedModels } from "./models.ts";
 import { heaviestStage, type PlanRequest, planRun, type RunPlan } from "./run-plan.ts";
 
@@ -65,7 +65,7 @@ function* smallerSizes({ transformer: { config } }: PlannedModels, size: ClipSiz
   // Every length would be planned; a few are near enough.
   const lengths = fewer.filter((_, i) => i % Math.ceil(fewer.length / 3) === 0);
   for (const frames of lengths) yield { ...size, frames };
-  const unit = 8 * config.patch;
+  const unit = SPATIAL_RATIO * config.patch;
   const scaled = (side: number, share: number) => Math.max(unit, Math.floor((side * share) / unit) * unit);
   for (const share of sharesOf(Math.max(size.width, size.height) / unit)) {
     const picture = { width: scaled(size.width, share), height: scaled(size.height, share) };

@@ -3,6 +3,7 @@ import { isGuided, isGuidedAt } from "../../diffusion/guidance.ts";
 import { checkedStg } from "../../diffusion/stg.ts";
 import { ConfigError } from "../../errors.ts";
 import type { TransformerConfig } from "../../models/transformer/config.ts";
+import { gridOf, type LatentSize, tokensOf } from "../../models/transformer/grid.ts";
 import type { TilingOptions } from "../../models/vae/tiling.ts";
 import type { Rates } from "../../runtime/rates.ts";
 import { noWork, sumOfWork, timesWork, type Work } from "../../runtime/segment-work.ts";
@@ -21,6 +22,7 @@ import { cutsOf, type VaeCuts, vaePlan } from "./vae-plan.ts";
 /** What a clip is made from; `latents` are decoded and nothing else. */
 export type PlannedSource = "prompt" | "image" | "video" | "control" | "inpaint" | "invert" | "latents";
 
+/** What a run is to make, as far as memory and time depend on it. */
 export type PlanRequest = {
   readonly source: PlannedSource;
   readonly size: ClipSize;
@@ -35,6 +37,7 @@ export type PlanRequest = {
   readonly options: Omit<GenerateOptions, "prompt" | "seed">;
 };
 
+/** What each stage of a run takes. */
 export type RunPlan = {
   readonly request: PlanRequest;
   readonly precision: Precision;
@@ -112,10 +115,7 @@ function denoisePlan(models: PlannedModels, request: PlanRequest, precision: Pre
   let work: Work = noWork;
   for (const { rows, evaluations } of passesOf(config, request)) {
     const plan = evaluationPlan(models.transformer, { latents, rows, precision });
-    memory = Math.max(
-      memory,
-      plan.memory + keptBytes(config, request, { rows, tokens: tokensOf(config, latents) }),
-    );
+    memory = Math.max(memory, plan.memory + keptBytes(config, request, { rows, latents }));
     mapped = Math.max(mapped, plan.mapped);
     work = sumOfWork([work, timesWork(plan.work, evaluations * windows)]);
   }
@@ -140,24 +140,15 @@ function passesOf(config: TransformerConfig, { source, options, strength = 1 }: 
   ].filter(({ evaluations }) => evaluations > 0);
 }
 
-/** Tokens of the video and of the text, of one sample. */
-type Tokens = { readonly video: number; readonly text: number };
-
-function tokensOf(
-  { patch, patchT, maxTextLength }: TransformerConfig,
-  { frames, height, width }: { readonly frames: number; readonly height: number; readonly width: number },
-): Tokens {
-  return { video: (frames * height * width) / (patch ** 2 * (patchT ?? 1)), text: maxTextLength };
-}
-
 /** What a feature cache keeps from step to step near the engine. */
 function keptBytes(
   config: TransformerConfig,
   { options: { cache } }: PlanRequest,
-  { rows, tokens }: { readonly rows: number; readonly tokens: Tokens },
+  { rows, latents }: { readonly rows: number; readonly latents: LatentSize },
 ): number {
   if (cache === undefined) return 0;
-  const bytes = (count: number) => 4 * rows * count * config.width;
+  const bytes = (tokens: number) => 4 * rows * tokens * config.width;
+  const [video, text] = [tokensOf(gridOf(config, latents)), config.maxTextLength];
   const timesteps = [999];
   try {
     const { kept } = policyOf(cache, {
@@ -168,11 +159,11 @@ function keptBytes(
     });
     if (kept.part === "prediction") return 0;
     if (kept.part === "attention") {
-      const all = kept.count * config.layers * bytes(tokens.video + tokens.text);
+      const all = kept.count * config.layers * bytes(video + text);
       return kept.conditional && rows === 2 ? all / 2 : all;
     }
-    const text = kept.back > 0 ? tokens.text : 0;
-    return kept.count * bytes(tokens.video + text) + (kept.measured ? bytes(tokens.video) : 0);
+    const span = kept.back > 0 ? video + text : video;
+    return kept.count * bytes(span) + (kept.measured ? bytes(video) : 0);
   } catch (error) {
     // What a cache cannot serve is told by the run itself, with more to go by.
     if (error instanceof ConfigError) return 0;

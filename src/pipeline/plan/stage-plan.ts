@@ -75,6 +75,7 @@ export function textPlan(textEncoder: PlannedModel<T5Config>, texts: number, len
   };
 }
 
+/** The size of one evaluation. */
 export type DenoiseRequest = {
   /** Latents that the model sees at a time. */
   readonly latents: LatentSize;

@@ -1,4 +1,4 @@
-/** @file Tests of the cache: what its keys depend on, damage, kills, pruning. */
+/** @file Tests of the cache: what its keys depend on, damage and kills. */
 import {
   mkdirSync,
   mkdtempSync,
@@ -236,26 +236,5 @@ describe("digests", () => {
     expect(await (await openCache(at)).digestOf(file)).toBe("f".repeat(64));
     writeFileSync(memo, "damaged");
     expect(await (await openCache(at)).digestOf(file)).toBe(digest);
-  });
-});
-
-describe("pruning", () => {
-  test("removes what was not asked for since opening, and what killed writers left", async () => {
-    const at = newFolder();
-    const first = await openCache(at);
-    await first.momentsOf(wanted({ text: "old" }), counting());
-    await first.momentsOf(wanted({ text: "kept" }), counting());
-    const leftover = join(
-      dirname(entriesOf(at)[0]),
-      ".12345678-1234-1234-1234-123456789012.safetensors.part",
-    );
-    writeFileSync(leftover, "half");
-    utimesSync(leftover, 0, 0);
-    const cache = await openCache(at);
-    await expect(cache.prune()).rejects.toThrow(/pruning would empty it/);
-    await cache.momentsOf(wanted({ text: "kept" }), missing);
-    expect(await cache.prune()).toMatchObject({ removed: 2, kept: 1 });
-    expect(entriesOf(at)).toHaveLength(1);
-    await cache.momentsOf(wanted({ text: "kept" }), missing);
   });
 });

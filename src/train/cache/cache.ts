@@ -1,5 +1,5 @@
 /** @file What frozen encoders make of clips and captions, kept on disk under a digest of all that it depends on. */
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Moments } from "../../diffusion/posterior.ts";
 import { ConfigError } from "../../errors.ts";
@@ -23,16 +23,9 @@ export type Wanted = {
 /** Calls since the cache was opened; every call is a hit or a miss, and some misses met a damaged entry. */
 export type CacheCounts = { readonly hits: number; readonly misses: number; readonly damaged: number };
 
-/** What `prune` did. */
-export type Pruned = { readonly removed: number; readonly removedBytes: number; readonly kept: number };
-
 const MARKER = "cache.json";
 const VERSION = 1;
-const KINDS = ["moments", "text", "digests"] as const;
-type Kind = (typeof KINDS)[number];
-
-/** Half-written files older than this belong to nobody any more. */
-const ABANDONED_MS = 3_600_000;
+type Kind = "moments" | "text" | "digests";
 
 /**
  * Opens the cache in `folder`, which is made where it is missing. Several processes may use it at once.
@@ -69,7 +62,6 @@ export class Cache {
   readonly folder: string;
   readonly precision: Precision;
   private readonly digests: FileDigests;
-  private readonly used = new Set<Digest>();
   private readonly running = new Map<Digest, Promise<Entry>>();
   private hits = 0;
   private misses = 0;
@@ -117,32 +109,6 @@ export class Cache {
     return digestOfFacts({ config, contents });
   }
 
-  /**
-   * Removes every entry that was not asked for since the cache was opened, and what killed writers left. Ask for
-   * everything that is still wanted before.
-   * @throws ConfigError when nothing was asked for, since that would remove everything
-   */
-  async prune(): Promise<Pruned> {
-    if (this.used.size === 0)
-      throw new ConfigError(
-        `nothing was asked of the cache in "${this.folder}" yet, so pruning would empty it; ` +
-          "ask for what is wanted first, or remove the folder",
-      );
-    const keep = new Set([...this.used, ...this.digests.used]);
-    let [removed, removedBytes, kept] = [0, 0, 0];
-    for await (const { file, key, isTemporary } of this.files()) {
-      const { size, mtimeMs } = (await stat(file).catch(() => null)) ?? { size: 0, mtimeMs: Date.now() };
-      if (isTemporary ? Date.now() - mtimeMs < ABANDONED_MS : keep.has(key)) {
-        if (!isTemporary) kept++;
-        continue;
-      }
-      await rm(file, { force: true });
-      removed++;
-      removedBytes += size;
-    }
-    return { removed, removedBytes, kept };
-  }
-
   private async entryOf(
     kind: Kind,
     wanted: Wanted,
@@ -150,7 +116,6 @@ export class Cache {
     compute: () => Promise<Entry>,
   ): Promise<Entry> {
     const key = await this.keyOf(kind, wanted);
-    this.used.add(key);
     const running = this.running.get(key);
     if (running) {
       this.hits++;
@@ -192,20 +157,4 @@ export class Cache {
     const name = kind === "digests" ? key : `${key}.safetensors`;
     return join(this.folder, kind, key.slice(0, 2), key.slice(2, 4), name);
   }
-
-  private async *files(): AsyncGenerator<{ file: string; key: Digest; isTemporary: boolean }> {
-    for (const kind of KINDS)
-      for (const first of await namesIn(join(this.folder, kind)))
-        for (const second of await namesIn(join(this.folder, kind, first)))
-          for (const name of await namesIn(join(this.folder, kind, first, second))) {
-            const file = join(this.folder, kind, first, second, name);
-            const key = name.replace(/\.safetensors$/, "");
-            if (isTemporary(name) || /^[0-9a-f]{64}$/.test(key))
-              yield { file, key, isTemporary: isTemporary(name) };
-          }
-  }
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  return readdir(folder).catch(() => []);
 }

@@ -23,11 +23,6 @@ export class FileDigests {
     this.placeOf = placeOf;
   }
 
-  /** Names of what was asked for, for `placeOf`. */
-  get used(): readonly Digest[] {
-    return [...this.remembered.keys()];
-  }
-
   /**
    * Digest of a file's bytes; of a folder's file names and contents, at any depth.
    * @throws ConfigError for what is missing, or changes while it is read

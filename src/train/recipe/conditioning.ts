@@ -1,5 +1,5 @@
 /** @file What a model sees of clips beside the noisy latents while it trains: first frames, masked clips, or control videos. */
-import type { TransformerConfig } from "../../models/transformer/config.ts";
+import { conditionChannels, type TransformerConfig, takesMask } from "../../models/transformer/config.ts";
 import type { Engines } from "../learner.ts";
 import type { ClipSize } from "./clip-size.ts";
 import type { ClipSource } from "./clips.ts";
@@ -37,12 +37,23 @@ export type Condition =
  * channels; a recipe that has `control` means the latter.
  */
 export function conditionOf(
-  { inChannels, outChannels }: Pick<TransformerConfig, "inChannels" | "outChannels">,
+  config: Pick<TransformerConfig, "inChannels" | "outChannels">,
   { control }: Pick<Recipe["transformer"], "control">,
 ): Condition | null {
-  if (inChannels === outChannels) return null;
-  if (inChannels === 2 * outChannels + 1) return { kind: "inpaint" };
+  if (conditionChannels(config) === 0) return null;
+  if (takesMask(config)) return { kind: "inpaint" };
   return control === undefined ? { kind: "image" } : { kind: "control", control };
+}
+
+const tasks: Readonly<Record<ConditionKind, string>> = {
+  image: "image-to-video",
+  inpaint: "inpainting",
+  control: "control",
+};
+
+/** What a model is for that sees this beside the text, null for the text alone: "text-to-video", "control", ... */
+export function taskOf(kind: ConditionKind | null): string {
+  return kind === null ? "text-to-video" : tasks[kind];
 }
 
 /** What the model sees, null for a model that sees the text alone. */

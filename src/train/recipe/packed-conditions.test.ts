@@ -50,3 +50,14 @@ describe.each(["image: {}", "inpaint: {}", "control: {kind: edges}"])("with %s",
     }
   }, 600_000);
 });
+
+test("two engines that share rows out have the losses and gradients of one", async () => {
+  const sizes = "sizes: [{frames: 9, size: 16}, {frames: 5, size: 16x8}]";
+  const stage = `imageShare: 0.4, pack: {capacity: 100, ${sizes}}`;
+  const [one, two] = [await metricsOf("", stage), await metricsOf("engines: {count: 2}", stage)];
+  expect(two).toHaveLength(2);
+  for (const [i, { loss, gradientNorm }] of one.entries()) {
+    expect(two[i].loss).toBeCloseTo(Number(loss), 4);
+    expect(two[i].gradientNorm).toBeCloseTo(Number(gradientNorm), 4);
+  }
+}, 600_000);

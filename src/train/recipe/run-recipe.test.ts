@@ -269,6 +269,9 @@ test("refuses at its start what a later stage would be refused for, and leaves r
   await expect(failing("pack: {capacity: 20, sizes: [{frames: 9, size: 16}]}")).rejects.toThrow(
     "toy.yaml: transformer.stages[1]: pack.capacity is 20",
   );
+  await expect(failing("pack: {capacity: 60, sizes: [{frames: 9, size: 16}]}")).rejects.toThrow(
+    /raise the capacity, or set their frames to 5$/,
+  );
   expect(events).toEqual([]);
   expect(readdirSync(folder)).toEqual([]);
   writeFileSync(join(folder, "toy.yaml"), staged("size: 13"));

@@ -1,14 +1,16 @@
 /** @file What can be told of a stage before anything is trained: sizes, files, and fields that do not go together. */
 import { ConfigError } from "../../errors.ts";
+import { gridOf } from "../../models/transformer/grid.ts";
 import { spatialRatio, temporalRatio } from "../../models/vae/config.ts";
+import { framesThatFit } from "../diffusion/frame-pack/packing.ts";
 import { stagePositions } from "../diffusion/stage-positions.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
 import { transformerParams } from "../new-checkpoint/declared-params.ts";
 import { clipRule, comesBack } from "../vae/loss.ts";
 import { readLpips } from "../vae/lpips-file.ts";
 import { clipShape, clipSizeOf, shownSize, showPixels, sizeKey } from "./clip-size.ts";
-import { type ConditionKind, conditionKinds } from "./conditioner.ts";
-import { conditionOf } from "./conditioning.ts";
+import { conditionKinds } from "./conditioner.ts";
+import { conditionOf, taskOf } from "./conditioning.ts";
 import { loraShapes } from "./lora.ts";
 import { type ModelConfigs, readConfigs } from "./model-folder.ts";
 import type { Recipe, TransformerStageRecipe, VaeStageRecipe } from "./schema.ts";
@@ -81,12 +83,6 @@ function checkTransformer(
   checkSizes(stage, recipe, configs);
 }
 
-const names: Readonly<Record<ConditionKind, string>> = {
-  image: "image-to-video",
-  inpaint: "inpainting",
-  control: "control",
-};
-
 function checkConditions(
   { transformer: recipe }: Recipe,
   { transformer, pipelineClass }: ModelConfigs,
@@ -97,7 +93,7 @@ function checkConditions(
     if (recipe[wanted] !== undefined && kind !== wanted) {
       const how = recipe.lora !== undefined && kind === null ? "a LoRA" : "training";
       throw new ConfigError(
-        `${model} is no ${names[wanted]} model, and ${how} cannot make it one; ` +
+        `${model} is no ${taskOf(wanted)} model, and ${how} cannot make it one; ` +
           `leave transformer.${wanted} out, or start from another checkpoint`,
       );
     }
@@ -124,10 +120,16 @@ function checkSizes(stage: TransformerStageRecipe, recipe: Recipe, { vae, transf
       transformer.maxTextLength,
       placement,
     );
-    if (stage.pack !== undefined && tokens(size) > stage.pack.capacity)
+    if (stage.pack !== undefined && tokens(size) > stage.pack.capacity) {
+      const { capacity } = stage.pack;
+      const { height, width } = gridOf(transformer, paddedSize(latents, transformer.patchT));
+      const row = { tokensPerFrame: height * width, textLength: transformer.maxTextLength };
+      const fitting = framesThatFit(latents.frames, { ...row, patchT: transformer.patchT }, capacity);
+      const frames = temporalRatio(vae) * (fitting - 1) + 1;
       throw new ConfigError(
-        `pack.capacity is ${stage.pack.capacity}, and a clip of ${sizeKey(size)} pixels has ${tokens(size)} tokens ` +
-          "with its text; raise the capacity, or leave that size out",
+        `pack.capacity is ${capacity}, and a clip of ${sizeKey(size)} pixels has ${tokens(size)} tokens with its ` +
+          `text; raise the capacity, or ${fitting > 0 ? `set their frames to ${frames}` : "leave that size out"}`,
       );
+    }
   }
 }

@@ -21,6 +21,7 @@ import {
   textToVideoGraph,
 } from "../tasks/text-to-video.ts";
 import { type ClipSize, sizeKey } from "./clip-size.ts";
+import { conditionOf, taskOf } from "./conditioning.ts";
 import { withLora } from "./lora.ts";
 import { memo } from "./memo.ts";
 import type { Recipe, TransformerStageRecipe } from "./schema.ts";
@@ -30,7 +31,7 @@ import { varied } from "./variants.ts";
 /** What the graphs of a stage are made of. */
 export type StageGraphSetting = {
   readonly stage: Pick<TransformerStageRecipe, "batch" | "pack" | "recompute" | "timestepWeights">;
-  readonly recipe: Pick<Recipe["transformer"], "trainTextEncoder" | "variant" | "lora">;
+  readonly recipe: Pick<Recipe["transformer"], "trainTextEncoder" | "variant" | "lora" | "control">;
   readonly config: TransformerConfig;
   readonly textConfig: T5Config;
   readonly schedule: NoiseSchedule;
@@ -142,7 +143,7 @@ async function bucketGraph(setting: StageGraphSetting, size: ClipSize): Promise<
   const { config, stage, recipe, textConfig, placement } = setting;
   const call = { ...setting.latentSize(size), batch: stage.batch, textLength: config.maxTextLength };
   const text = recipe.trainTextEncoder ? textConfig : null;
-  const built = textToVideoGraph(config, call, text, placement);
+  const built = textToVideoGraph(config, call, text, placement, taskFor(setting));
   const chain = stage.recompute ? segmentedTextToVideo(built, text) : undefined;
   return { ...built, graph: await changed(setting, { ...built.graph, chain }, call) };
 }
@@ -150,9 +151,13 @@ async function bucketGraph(setting: StageGraphSetting, size: ClipSize): Promise<
 async function rowGraph(setting: StageGraphSetting, sizes: readonly ClipSize[]): Promise<PackedGraph> {
   const { config, stage, recipe, textConfig, placement } = setting;
   const text = recipe.trainTextEncoder ? textConfig : null;
-  const built = packedTextToVideo(config, sizes.map(setting.latentSize), text, placement);
+  const built = packedTextToVideo(config, sizes.map(setting.latentSize), text, placement, taskFor(setting));
   const chain = stage.recompute ? segmentedPackedTextToVideo(built, text) : undefined;
   return { ...built, graph: await changed(setting, { ...built.graph, chain }, null) };
+}
+
+function taskFor({ config, recipe }: StageGraphSetting): string {
+  return taskOf(conditionOf(config, recipe)?.kind ?? null);
 }
 
 /** The graph as the recipe trains it. @param call null for rows, which have no variants */

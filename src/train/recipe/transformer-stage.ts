@@ -2,6 +2,7 @@
 import { latentsFrom } from "../../diffusion/posterior.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import type { T5Tokenizer } from "../../models/t5/tokenizer/tokenizer.ts";
+import { dealtRows } from "../diffusion/frame-pack/balance.ts";
 import { packingEfficiency } from "../diffusion/frame-pack/packing.ts";
 import { rngFor } from "../diffusion/random.ts";
 import { paddedSize } from "../diffusion/temporal-padding.ts";
@@ -135,14 +136,18 @@ async function* trainTransformer(
   }
 }
 
-/** The micro-batches of a step of the stage, from 1. */
+/** The micro-batches of a step of the stage, from 1; rows in the order in which engines get about as much to do. */
 function planner(setting: TransformerStageSetting): (step: number) => PlannedSample[][] {
-  const { config, latentSize, recipe, stepsBefore, ownSizes } = setting;
-  const plan = { ...setting, timesteps: recipe.timesteps, tokensOf: tokensOfClip(config, latentSize) };
+  const { config, latentSize, recipe, stage, stepsBefore, ownSizes, engines } = setting;
+  const tokensOf = tokensOfClip(config, latentSize);
+  const plan = { ...setting, timesteps: recipe.timesteps, tokensOf };
   const clipAt = clipOfPlace(setting);
   return (step) => {
     const own = ownSizes === null ? {} : { ownSize: (place: number) => ownSizes[clipAt(step, place)] };
-    return planStep({ ...plan, ...own }, stepsBefore + step);
+    const batches = planStep({ ...plan, ...own }, stepsBefore + step);
+    if (stage.pack === undefined) return batches;
+    const tokens = batches.map((row) => row.map(({ size }) => tokensOf(size)));
+    return dealtRows(tokens, { width: config.width, ranks: engines.length }).map((row) => batches[row]);
   };
 }
 

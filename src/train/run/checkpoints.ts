@@ -4,13 +4,13 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { ConfigError, WeightsError } from "../../errors.ts";
 import type { Shape } from "../../graph/shape.ts";
-import { fileError } from "../../weights/file.ts";
+import { fileError, syncFolder } from "../../weights/file.ts";
 import { isRecord, parseJson } from "../../weights/json.ts";
 import { readFloats } from "../../weights/read.ts";
 import { readHeader } from "../../weights/safetensors.ts";
 import { openSafetensorsWriter } from "../../weights/write.ts";
 import type { TrainingTensors } from "../learner.ts";
-import { removeLeftovers, syncFolder, temporaryName, WRITING, writeWhole } from "./whole-file.ts";
+import { removeLeftovers, temporaryName, WRITING, writeWhole } from "./whole-file.ts";
 
 /** Tensors that are fetched one after the other, so that a save never holds them all. */
 export type TensorSource = {

@@ -1,8 +1,9 @@
 /** @file Metrics of a run as lines of JSON: written step by step, cut back on resume, read for plots. */
-import { type FileHandle, open, readFile } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { ConfigError } from "../../errors.ts";
 import { fileError } from "../../weights/file.ts";
 import { isRecord } from "../../weights/json.ts";
+import { RecordFile } from "./record-file.ts";
 import { WRITING, writeWhole } from "./whole-file.ts";
 
 /** What was measured at a step. */
@@ -35,40 +36,13 @@ export async function openMetrics(file: string, lastStep: number): Promise<Metri
   }
 }
 
-export class MetricsLog {
-  readonly file: string;
-  private readonly handle: FileHandle;
-  /** Adding waits for what was added before, so that lines never mix. */
-  private last: Promise<void> = Promise.resolve();
-
-  constructor(file: string, handle: FileHandle) {
-    this.file = file;
-    this.handle = handle;
-  }
-
+/** A file of metrics; a `sync` should come before every save. */
+export class MetricsLog extends RecordFile {
   /** @throws WeightsError when the system refuses, as for a full disk */
   add(metrics: Metrics): Promise<void> {
     const writable = (_: string, value: unknown) =>
       typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
-    return this.queue(() => this.handle.appendFile(`${JSON.stringify(metrics, writable)}\n`));
-  }
-
-  /** Makes what was added survive a loss of power; a save should come after it. */
-  sync(): Promise<void> {
-    return this.queue(() => this.handle.sync());
-  }
-
-  async close(): Promise<void> {
-    await this.last;
-    await this.handle.close();
-  }
-
-  private queue(work: () => Promise<void>): Promise<void> {
-    const working = this.last.then(work);
-    this.last = working.catch(() => {});
-    return working.catch((cause) => {
-      throw fileError(WRITING, this.file, cause);
-    });
+    return this.append(`${JSON.stringify(metrics, writable)}\n`);
   }
 }
 

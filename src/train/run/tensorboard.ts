@@ -1,10 +1,11 @@
 /** @file Event files that TensorBoard shows: scalars, pictures and text by step. */
 import { randomUUID } from "node:crypto";
-import { type FileHandle, open, readdir } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { fileError } from "../../weights/file.ts";
 import { type Event, eventRecord } from "./event-records.ts";
+import { RecordFile } from "./record-file.ts";
 import { WRITING } from "./whole-file.ts";
 
 const PREFIX = "events.out.tfevents.";
@@ -18,7 +19,8 @@ const PREFIX = "events.out.tfevents.";
  */
 export async function openEventFile(folder: string, fromStep: number): Promise<EventFile> {
   try {
-    const events = await EventFile.open(join(folder, nextName(await readdir(folder))));
+    const file = join(folder, nextName(await readdir(folder)));
+    const events = new EventFile(file, await open(file, "ax"));
     await events.add({ kind: "version" }, 0);
     await events.add({ kind: "start" }, fromStep);
     return events;
@@ -27,21 +29,8 @@ export async function openEventFile(folder: string, fromStep: number): Promise<E
   }
 }
 
-export class EventFile {
-  readonly file: string;
-  private readonly handle: FileHandle;
-  /** Adding waits for what was added before, so that records never mix. */
-  private last: Promise<void> = Promise.resolve();
-
-  private constructor(file: string, handle: FileHandle) {
-    this.file = file;
-    this.handle = handle;
-  }
-
-  static async open(file: string): Promise<EventFile> {
-    return new EventFile(file, await open(file, "ax"));
-  }
-
+/** A file of events. */
+export class EventFile extends RecordFile {
   /** Values of one step, by tags such as "loss/train"; the part before the slash groups them. */
   scalars(step: number, values: Readonly<Record<string, number>>): Promise<void> {
     return this.add({ kind: "scalars", values }, step);
@@ -59,17 +48,7 @@ export class EventFile {
 
   /** @throws WeightsError when the system refuses, as for a full disk */
   add(event: Event, step: number): Promise<void> {
-    const bytes = eventRecord(event, step, Date.now() / 1000);
-    const adding = this.last.then(() => this.handle.appendFile(bytes));
-    this.last = adding.catch(() => {});
-    return adding.catch((cause) => {
-      throw fileError(WRITING, this.file, cause);
-    });
-  }
-
-  async close(): Promise<void> {
-    await this.last;
-    await this.handle.close();
+    return this.append(eventRecord(event, step, Date.now() / 1000));
   }
 }
 

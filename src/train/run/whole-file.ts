@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { fileError, writeExactly } from "../../weights/file.ts";
+import { fileError, syncFolder, writeExactly } from "../../weights/file.ts";
 
 /** What the errors of this folder say could not be done. */
 export const WRITING = "write the run";
@@ -45,11 +45,4 @@ export function isTemporary(name: string): boolean {
 export async function removeLeftovers(folder: string): Promise<void> {
   for (const { parentPath, name } of await readdir(folder, { recursive: true, withFileTypes: true }))
     if (isTemporary(name)) await rm(join(parentPath, name), { recursive: true, force: true });
-}
-
-/** Makes the names in a folder durable, where the system lets folders be synced. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r").catch(() => undefined);
-  await handle?.sync().catch(() => {});
-  await handle?.close().catch(() => {});
 }

@@ -38,6 +38,7 @@ export type PackedGraph = {
 
 /**
  * Builds the loss of a row. It takes what `packedRowFeeds` gives, and reports `perSample [n]`.
+ * @param task what the model is for, such as "inpainting"; begins the graph's name
  * @throws ConfigError for clips of a size that the model has no positions for
  */
 export function packedTextToVideo(
@@ -45,6 +46,7 @@ export function packedTextToVideo(
   sizes: readonly LatentSize[],
   textEncoder: T5Config | null,
   placement: StagePositions,
+  task = "text-to-video",
 ): PackedGraph {
   const padded = sizes.map((size) => paddedSize(size, config.patchT));
   const layout = rowLayout(config, padded, config.maxTextLength);
@@ -59,7 +61,7 @@ export function packedTextToVideo(
   };
   const { loss, perSample } = packedLoss(p.at(PARTS.transformer), x, config, layout);
   const names = sizes.map(({ frames, height, width }) => `${frames} x ${height} x ${width}`);
-  const name = `text to video, packed [${names.join("] [")}]`;
+  const name = `${task}, packed [${names.join("] [")}]`;
   // Many layouts take turns: what each of them frees is for the others.
   const graph = { name, loss, report: { perSample }, params: p.declared, arena: false };
   return { sizes, layout, config, positions, graph };

@@ -37,12 +37,14 @@ export type TextToVideoGraph = {
  * Builds the loss graph for micro-batches of one size. It takes `ids [B, T]` (with `textEncoder`) or `text [B, T, D]`,
  * for models that see more than the text `condition [B, F, C', H, W]` of the padded size, and reports `perSample [B]`.
  * @param placement where the stage of a training puts tokens
+ * @param task what the model is for, such as "inpainting"; begins the graph's name
  */
 export function textToVideoGraph(
   config: TransformerConfig,
   call: TextToVideoCall,
   textEncoder: T5Config | null,
   placement: StagePositions = { kind: "checkpoint" },
+  task = "text-to-video",
 ): TextToVideoGraph {
   const p = new Scope();
   const positions = stagePositions(config, paddedSize(call, config.patchT), call.textLength, placement);
@@ -59,7 +61,7 @@ export function textToVideoGraph(
     ...positionInputs(positions, config),
   };
   const { loss, perSample } = diffusionLoss(p.at(PARTS.transformer), x, config);
-  const name = `text to video, ${call.batch} x [${latents.slice(1).join(", ")}]`;
+  const name = `${task}, ${call.batch} x [${latents.slice(1).join(", ")}]`;
   return { call, config, positions, graph: { name, loss, report: { perSample }, params: p.declared } };
 }
 

@@ -1,4 +1,4 @@
-/** @file Rounds a matrix to 8 or 4 bits with scales, and back. */
+/** @file Rounds a matrix to 8 or 4 bits with scales. */
 import { blockFor, type Quantization } from "./format.ts";
 
 /** A quantised matrix: its numbers and their scales, laid out as `quantizedLayouts` says. */
@@ -9,26 +9,6 @@ export function roundMatrix(values: Float32Array, out: number, quantization: Qua
   const width = values.length / out;
   if (quantization === "int8") return roundToBytes(values, out, width);
   return roundToBlocks(values, out, width, quantization);
-}
-
-/** What the engine takes a quantised matrix for, `[out, in]`. */
-export function widenMatrix(
-  { weight, scale }: Rounded,
-  [out, width]: readonly [number, number],
-  quantization: Quantization,
-): Float32Array {
-  const values = new Float32Array(out * width);
-  const byteAt = quantization === "int8" ? undefined : placeInBlocks(width, quantization);
-  const blocks = scale.length / out;
-  for (let o = 0; o < out; o++)
-    for (let i = 0; i < width; i++) {
-      if (byteAt === undefined) values[o * width + i] = weight[i * out + o] * scale[o];
-      else {
-        const { byte, shift, middle, mask, block } = byteAt(o, i);
-        values[o * width + i] = (((weight[byte] >> shift) & mask) - middle) * scale[o * blocks + block];
-      }
-    }
-  return values;
 }
 
 /** One scale per output, weights in -127 ... 127, turned to `[in, out]` as the engine multiplies them. */
@@ -112,23 +92,4 @@ function largest(row: Float32Array, start: number, end: number): number {
 function toWhole(value: number, least: number, most: number): number {
   const whole = Math.round(value);
   return whole < least ? least : whole > most ? most : whole;
-}
-
-/** Where an element lies in a matrix of blocks. */
-function placeInBlocks(width: number, quantization: "w8" | "w4") {
-  const size = blockFor(width, quantization);
-  const blocks = Math.ceil(width / size);
-  const isWide = quantization === "w8";
-  return (o: number, i: number) => {
-    const block = Math.floor(i / size);
-    const within = i % size;
-    const start = (o * blocks + block) * (isWide ? size : size / 2);
-    return {
-      byte: start + (isWide ? within : within >> 1),
-      shift: isWide ? 0 : (within % 2) * 4,
-      middle: isWide ? 128 : 8,
-      mask: isWide ? 0xff : 0xf,
-      block,
-    };
-  };
 }

@@ -1,4 +1,4 @@
-/** @file Rows of packed samples shared out so that every rank computes for about as long. */
+/** @file Rows of packed samples in an order in which every rank computes for about as long. */
 
 /**
  * Floating-point multiplications of one sample of n tokens in one block of width d: 24 d² n for the maps and 4 d n² for
@@ -8,22 +8,21 @@ export function sampleCost(tokens: number, width: number): number {
   return 24 * width ** 2 * tokens + 4 * width * tokens ** 2;
 }
 
-/** Cost of a row: attention never looks from one sample to another, so costs add up. */
-export function rowCost(row: readonly number[], tokens: readonly number[], width: number): number {
-  return row.reduce((sum, sample) => sum + sampleCost(tokens[sample], width), 0);
-}
-
 /**
- * Indices of the rows that each of `ranks` takes: the costliest rows first, each to the rank with the least to do.
- * Ranks may get different numbers of rows; the loss is weighted by samples of all ranks, so that this changes nothing.
+ * Rows in an order in which `ranks` that take turns at them have about as much to do: from the costliest to the
+ * cheapest, dealt out there and back. Attention never looks from one sample to another, so costs of a row add up.
+ * @param rows tokens of every sample of every row
+ * @param width of the transformer
+ * @returns indices of the rows
  */
-export function balanceRows(costs: readonly number[], ranks: number): number[][] {
-  const shares = Array.from({ length: ranks }, () => ({ rows: [] as number[], cost: 0 }));
-  const order = costs.map((_, i) => i).toSorted((a, b) => costs[b] - costs[a] || a - b);
-  for (const row of order) {
-    const least = shares.reduce((best, share) => (share.cost < best.cost ? share : best));
-    least.rows.push(row);
-    least.cost += costs[row];
-  }
-  return shares.map(({ rows }) => rows);
+export function dealtRows(
+  rows: readonly (readonly number[])[],
+  { width, ranks }: { readonly width: number; readonly ranks: number },
+): number[] {
+  const costs = rows.map((tokens) => tokens.reduce((sum, count) => sum + sampleCost(count, width), 0));
+  const order = rows.map((_, i) => i).toSorted((a, b) => costs[b] - costs[a] || a - b);
+  const rounds = Array.from({ length: Math.ceil(rows.length / ranks) }, (_, round) =>
+    order.slice(round * ranks, (round + 1) * ranks),
+  );
+  return rounds.flatMap((round, i) => (i % 2 === 0 ? round : round.toReversed()));
 }

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { ConfigError } from "../../../errors.ts";
 import { drawUniforms, rngFor } from "../random.ts";
-import { balanceRows, rowCost, sampleCost } from "./balance.ts";
+import { dealtRows, sampleCost } from "./balance.ts";
 import { framesThatFit, packingEfficiency, packSamples } from "./packing.ts";
 
 /** Images and clips as in a joint training: 226 text tokens, and 1 to 13 frames of 96 to 384 tokens. */
@@ -68,16 +68,30 @@ test("a clip that is too long is cut to the frames that fit", () => {
 describe("balance", () => {
   test("counts attention by the square of each sample's own length", () => {
     expect(sampleCost(10, 8)).toBe(24 * 64 * 10 + 4 * 8 * 100);
-    expect(rowCost([0, 1], [10, 10], 8)).toBe(2 * sampleCost(10, 8));
-    expect(sampleCost(20, 8)).toBeGreaterThan(rowCost([0, 1], [10, 10], 8));
+    expect(sampleCost(20, 8)).toBeGreaterThan(2 * sampleCost(10, 8));
   });
 
-  test("gives all rows away and leaves no rank with much more than another", () => {
-    const costs = packSamples(mixed, { capacity }).map((row) => rowCost(row, mixed, 512));
-    const shares = balanceRows(costs, 8);
-    expect(shares.flat().toSorted((a, b) => a - b)).toEqual(costs.map((_, i) => i));
-    const loads = shares.map((rows) => rows.reduce((sum, i) => sum + costs[i], 0));
-    expect(Math.max(...loads) / Math.min(...loads)).toBeLessThan(1.05);
-    expect(balanceRows(costs, 8)).toEqual(shares);
+  test("leaves no rank with much more than another, where ranks take turns at rows", () => {
+    const rows = packSamples(mixed, { capacity }).map((row) => row.map((i) => mixed[i]));
+    const order = dealtRows(rows, { width: 512, ranks: 8 });
+    expect(order.toSorted((a, b) => a - b)).toEqual(rows.map((_, i) => i));
+    const cost = (row: number[]) => row.reduce((sum, tokens) => sum + sampleCost(tokens, 512), 0);
+    const spread = (indices: number[]) => {
+      const loads = Array<number>(8).fill(0);
+      for (const [turn, row] of indices.entries()) loads[turn % 8] += cost(rows[row]);
+      return Math.max(...loads) / Math.min(...loads);
+    };
+    expect(spread(order)).toBeLessThan(1.05);
+    expect(spread(order)).toBeLessThan(spread(rows.map((_, i) => i)));
+  });
+
+  test("gives a rank that is alone all rows, and no rows to nobody", () => {
+    expect(dealtRows([[1], [9], [4, 4]], { width: 8, ranks: 1 })).toEqual([1, 2, 0]);
+    expect(dealtRows([], { width: 8, ranks: 2 })).toEqual([]);
+  });
+
+  test("lets the rank that had the costliest row of a round have the cheapest of the next", () => {
+    const rows = [9, 8, 7, 6, 5].map((tokens) => [tokens]);
+    expect(dealtRows(rows, { width: 8, ranks: 2 })).toEqual([0, 1, 3, 2, 4]);
   });
 });

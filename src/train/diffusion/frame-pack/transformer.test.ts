@@ -12,7 +12,7 @@ import { sincosRows } from "../../../models/transformer/positions/sincos.ts";
 import { Scope } from "../../../nn/scope.ts";
 import { Engine } from "../../../runtime/engine.ts";
 import type { HostTensor } from "../../../runtime/protocol.ts";
-import { repeatedFrames } from "../temporal-padding.ts";
+import { paddedSize } from "../temporal-padding.ts";
 import { packedRotary, type RowLayout, rowLayout } from "./layout.ts";
 import { lossWeights, packedLoss } from "./loss.ts";
 
@@ -120,10 +120,7 @@ type Options = {
 /** Loss, losses and gradients of a row with these samples. */
 async function run(json: object, samples: readonly number[], options: Options = {}) {
   const config = parseTransformerConfig(json, "config.json");
-  const padded = samples.map((i) => {
-    const { frames, ...rest } = sizes[i];
-    return { ...rest, frames: frames + repeatedFrames(frames, config.patchT) };
-  });
+  const padded = samples.map((i) => paddedSize(sizes[i], config.patchT));
   const layout = rowLayout(config, padded, TEXT);
   const feeds: Record<string, HostTensor> = {};
   const feed: Feed = (name, tensor) => {
