@@ -188,7 +188,7 @@ async function gradientsOfAll(engine: Engine, { whole, shapes, feeds }: Task): P
     weights.set(key, same ?? (await engine.upload({ dtype: "f32", shape, data: start(key, shape) })));
   }
   for (let step = 1; step <= 2; step++)
-    await loss.stream({ feeds, weights }, (_, gradients) => engine.free(...gradients.values()));
+    await loss.stream({ feeds, weights }, (gradients) => engine.free(...gradients.values()));
 }
 
 function adapterOf(blocks: readonly string[]): GraphAdapter {
