@@ -58,7 +58,6 @@ const handlers: {
   download: ({ ids, keep: kept }) => ids.map((id) => download(id, kept)),
   free: ({ ids }) => {
     for (const id of ids) drop(id);
-    collectDropped();
     return null;
   },
   trim: () => {
@@ -95,6 +94,7 @@ async function answer({ call, ticket, request }: RequestMessage): Promise<void> 
     const { message, stack } = error as Error;
     port.postMessage({ ticket, error: { message, stack } } satisfies ReplyMessage);
   }
+  collectDropped();
 }
 
 async function load(request: LoadRequest): Promise<{ session: number }> {
@@ -119,9 +119,11 @@ async function run({ session, feeds, consume, into, unchecked }: RunRequest): Pr
   const fresh: Record<string, ResidentRef> = {};
   const over: Record<string, ResidentRef> = {};
   for (const [given, name] of names)
-    if (name in into) over[name] = refTo(into[name]);
-    else fresh[name] = keep(results[given]);
-  collectDropped();
+    if (name in into) {
+      over[name] = refTo(into[name]);
+      // What was written over a resident comes back as a copy as well, which nobody takes.
+      droppedBytes += (results[given].data as Float32Array).byteLength;
+    } else fresh[name] = keep(results[given]);
   return { outputs: { ...over, ...fresh }, nonFinite: firstNonFinite(fresh, new Set(unchecked)), seconds };
 }
 
