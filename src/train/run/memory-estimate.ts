@@ -28,7 +28,10 @@ export type TrainingMemory = {
   readonly activations: number;
   /** The new state of what is updated at once: it is written over the old one, and comes back beside it. */
   readonly update: number;
-  /** The most at one time: activations are gone before the update, except link by link. */
+  /**
+   * The most at one time. Activations are gone before an update of everything; link by link there is one beside them, and
+   * what then is larger is the copy of the state that is saved.
+   */
   readonly peak: number;
 };
 
@@ -73,7 +76,7 @@ export function trainingMemory(size: TrainingSize): TrainingMemory {
       fixed +
       (link === undefined
         ? Math.max(gradients + activations, all + update)
-        : gradients + activations + update),
+        : Math.max(gradients + activations + update, state)),
   };
 }
 
