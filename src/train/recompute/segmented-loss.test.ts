@@ -104,6 +104,38 @@ test("gives gradients of some weights only, with the others mapped from a file",
   await loss.close();
 });
 
+test("leaves nothing with the engine when it is stopped while gradients are collected", async () => {
+  const spied = new Engine({ threads: 1 });
+  const stop = new AbortController();
+  const given = new Set<number>();
+  const [run, free] = [spied.run.bind(spied), spied.free.bind(spied)];
+  spied.run = async (session, values, options = {}) => {
+    const outputs = await run(session, values, options);
+    for (const { id } of options.consume ?? []) given.delete(id);
+    for (const { id } of Object.values(outputs)) given.add(id);
+    if (session.label.endsWith("head backward")) stop.abort();
+    return outputs;
+  };
+  const left = (...refs: readonly ResidentRef[]) => {
+    for (const { id } of refs) given.delete(id);
+  };
+  spied.free = (...refs) => {
+    left(...refs);
+    return free(...refs);
+  };
+  const download = spied.download.bind(spied);
+  spied.download = (ref) => {
+    left(ref);
+    return download(ref);
+  };
+  const loss = new SegmentedLoss(spied, chain, { isTrained: () => true });
+  const running = loss.differentiate({ feeds, weights: hosted }, { signal: stop.signal });
+  await expect(running).rejects.toThrow(/stopped before .* block backward/);
+  expect([...given]).toEqual([]);
+  await loss.close();
+  await spied.close();
+});
+
 test("stops for a signal until gradients have been handed over, and then goes on to the first link", async () => {
   const loss = new SegmentedLoss(engine, chain, { isTrained: () => true });
   const stop = new AbortController();

@@ -190,9 +190,10 @@ export class SegmentedLoss {
         backwardGraph(link.segment, call),
       );
       const given = this.gradientsFor(index, call, arrived);
-      const consume = Object.values(given).filter((value) => "id" in value);
+      const consume = Object.values(given).filter((value): value is ResidentRef => "id" in value);
       const feeds = { ...this.feeds(pass.session, index, batch, values), ...given };
       outputs = await this.run(pass, feeds, { consume, signal: stop() });
+      for (const [id, gradient] of arrived) if (consume.includes(gradient)) arrived.delete(id);
     }
     const { passedOn, gradients, rest } = this.sorted(index, outputs);
     for (const [id, gradient] of passedOn) arrived.set(id, gradient);
@@ -218,19 +219,17 @@ export class SegmentedLoss {
   }
 
   /**
-   * What later links have sent, taken out of `arrived`. Of an output that none of them took, such as the text behind
-   * the last block, that is zero.
+   * What later links have sent. Of an output that none of them took, such as the text behind the last block, that is
+   * zero.
    */
   private gradientsFor(index: number, { seeds, sums }: BackwardCall, arrived: Kept): Record<string, Value> {
     const { outputs } = this.graph.links[index].segment;
-    const take = (id: string): ResidentRef | undefined => {
-      const gradient = arrived.get(id);
-      arrived.delete(id);
-      return gradient;
-    };
     return Object.fromEntries([
-      ...seeds.map((name) => [PREFIX.seed + name, take(`${index}/${name}`) ?? zerosLike(outputs[name])]),
-      ...sums.map((name) => [PREFIX.sum + name, take(this.idOf(index, name))!]),
+      ...seeds.map((name) => [
+        PREFIX.seed + name,
+        arrived.get(`${index}/${name}`) ?? zerosLike(outputs[name]),
+      ]),
+      ...sums.map((name) => [PREFIX.sum + name, arrived.get(this.idOf(index, name))!]),
     ]);
   }
 
