@@ -1,10 +1,10 @@
 /**
  * @file Measures the memory of training blocks of CogVideoX-2B's width, as one graph and with recompute by segment.
  *
- *     tsx bench/train-memory.ts [whole|recompute|all [LAYERS]]
+ *     tsx bench/train-memory.ts [whole|recompute|collected|linked [LAYERS]]
  *
- * `whole` and `recompute` train adapters of rank 16 on attention, over weights that are mapped; `all` gives the
- * gradients of all weights, which are let go of as an optimiser that updates segment by segment would.
+ * `whole` and `recompute` train adapters of rank 16 on attention, over weights that are mapped; `collected` and `linked`
+ * train all weights with recompute, the first with clipping, which needs all gradients, the second link by link.
  */
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -28,7 +28,7 @@ import { textToVideoFeeds, textToVideoGraph } from "../src/train/tasks/text-to-v
 import { openWeights } from "../src/weights/checkpoint.ts";
 import { writeSafetensors } from "../src/weights/write.ts";
 
-const modes = ["whole", "recompute", "all"] as const;
+const modes = ["whole", "recompute", "collected", "linked"] as const;
 type Mode = (typeof modes)[number];
 
 const settings = { adamW: defaultAdamW, clip: 1, average: false };
@@ -74,7 +74,8 @@ async function measure(mode: Mode, layers: number, folder: string): Promise<void
   const idle = readMemory().anonymous;
   const watch = watchAnonymous();
   const start = performance.now();
-  if (mode === "all") await gradientsOfAll(engine, task);
+  if (mode === "collected") await trainAll(engine, task, 1);
+  else if (mode === "linked") await trainAll(engine, task, null);
   else if (mode === "whole") await trainWhole(engine, task, await mappedWeights(folder));
   else await trainRecomputing(engine, task, await mappedWeights(folder));
   const seconds = (performance.now() - start) / 1000;
@@ -179,16 +180,27 @@ async function trainRecomputing(
   }
 }
 
-/** All blocks share one block's weights, so that neither weights nor gradients of several blocks are alive. */
-async function gradientsOfAll(engine: Engine, { whole, shapes, feeds }: Task): Promise<void> {
-  const loss = new SegmentedLoss(engine, segmentedTextToVideo(whole, null), { isTrained: () => true });
-  const weights = new Map<string, Value>();
+async function trainAll(engine: Engine, { whole, shapes, feeds }: Task, clip: number | null): Promise<void> {
+  const graph = { ...whole.graph, chain: segmentedTextToVideo(whole, null) };
+  const tensors = startingTensors(shapes);
+  const learner = await Learner.restore([engine], tensors, { ...settings, clip });
+  tensors.clear();
+  await engine.trim();
+  for (const step of [1, 2]) await learner.step(step, 1e-4, [{ graph, feeds }]);
+}
+
+/** Weights and moments; those of one shape share an array here, and have one each with the engine. */
+function startingTensors(shapes: ReadonlyMap<string, Shape>) {
+  const tensors = new Map<string, { shape: Shape; data: Float32Array }>();
+  const zeros = new Map<number, Float32Array>();
   for (const [key, shape] of shapes) {
-    const same = weights.get(firstBlock(key));
-    weights.set(key, same ?? (await engine.upload({ dtype: "f32", shape, data: start(key, shape) })));
+    const size = sizeOf(shape);
+    zeros.set(size, zeros.get(size) ?? new Float32Array(size));
+    const first = tensors.get(`weight/${firstBlock(key)}`);
+    tensors.set(`weight/${key}`, first ?? { shape, data: start(key, shape) });
+    for (const role of ["mean", "square"]) tensors.set(`${role}/${key}`, { shape, data: zeros.get(size)! });
   }
-  for (let step = 1; step <= 2; step++)
-    await loss.stream({ feeds, weights }, (_, gradients) => engine.free(...gradients.values()));
+  return tensors;
 }
 
 function adapterOf(blocks: readonly string[]): GraphAdapter {

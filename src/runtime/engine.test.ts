@@ -122,6 +122,21 @@ describe("numbers that are not finite", () => {
       );
     },
   );
+
+  test("are let through in outputs that somebody else looks at, and in no others", async () => {
+    const x = input("x", [2]);
+    const session = await engine.load("doubled", toOnnx({ loss: x.sum([0]), gradient: x.mul(2) }));
+    const feeds = { x: f32([2], [3e38, -3e38]) };
+    const { gradient } = await engine.run(session, feeds, { unchecked: ["gradient"] });
+    expect(numbers(await engine.download(gradient))).toEqual([
+      Number.POSITIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+    ]);
+    await expect(engine.run(session, feeds)).rejects.toThrow(/output gradient holds/);
+    await expect(
+      engine.run(session, { x: f32([2], [3e38, 3e38]) }, { unchecked: ["gradient"] }),
+    ).rejects.toThrow(/output loss holds/);
+  });
 });
 
 describe("host tensors", () => {

@@ -41,6 +41,7 @@ export type Value = HostTensor | ResidentRef;
 export type RunOptions = {
   readonly consume?: readonly ResidentRef[];
   readonly into?: ReadonlyMap<string, ResidentRef>;
+  readonly unchecked?: readonly string[];
   readonly signal?: AbortSignal;
 };
 
@@ -108,13 +109,14 @@ export class Engine {
    * @param consume residents among the feeds that nobody needs afterwards
    * @param into residents of the same shapes that outputs are written over and which become those outputs, unchecked: what they
    *   held is gone. One that is also fed must be read only by operators that its output depends on
-   * @throws SessionError when the feeds do not fit the model, the engine fails or an output holds a NaN or an infinity;
+   * @param unchecked outputs that may hold a NaN or an infinity, as whoever takes them looks for it
+   * @throws SessionError when the feeds do not fit the model, the engine fails or another output holds a NaN or an infinity;
    *   CancelledError before the run when `signal` has fired
    */
   async run(
     { id, label, model }: Session,
     feeds: Readonly<Record<string, Value>>,
-    { consume = [], into = new Map(), signal }: RunOptions = {},
+    { consume = [], into = new Map(), unchecked = [], signal }: RunOptions = {},
   ): Promise<Record<string, ResidentRef>> {
     if (signal?.aborted) throw new CancelledError(`stopped before ${label}`);
     checkFeeds(label, model, feeds);
@@ -123,6 +125,7 @@ export class Engine {
       feeds,
       consume: consume.map((tensor) => tensor.id),
       into: Object.fromEntries([...into].map(([name, tensor]) => [name, tensor.id])),
+      unchecked,
     };
     const { outputs, nonFinite } = await this.call("run", request).catch((error: Error) => {
       throw new SessionError(`the engine failed in ${label}: ${error.message}`, { cause: error });

@@ -39,11 +39,13 @@ export type RunRequest = {
   readonly consume: readonly number[];
   /** Residents that outputs are written over, by the outputs' names; they become those outputs. */
   readonly into: Readonly<Record<string, number>>;
+  /** Outputs that are not looked at. */
+  readonly unchecked: readonly string[];
 };
 
 export type RunReply = {
   readonly outputs: Readonly<Record<string, ResidentRef>>;
-  /** The first output with a tensor of its own that holds a NaN or an infinity, if any does. */
+  /** The first output with a tensor of its own, and not of `unchecked`, that holds a NaN or an infinity, if any does. */
   readonly nonFinite: string | null;
   readonly seconds: number;
 };

@@ -8,11 +8,11 @@ import type { Tensor } from "../graph/tensor.ts";
 import type { Engine, Session, Value } from "../runtime/engine.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import type { LossGraph } from "./loss-graph.ts";
-import { SegmentedLoss } from "./recompute/segmented-loss.ts";
+import { SegmentedLoss, type TakeGradients } from "./recompute/segmented-loss.ts";
 
 /** One batch differentiated. */
 export type Differentiated = {
-  /** By checkpoint key, with the engine. */
+  /** By checkpoint key, with the engine. Nobody has looked whether they are finite; the report is. */
   readonly gradients: ReadonlyMap<string, ResidentRef>;
   /** The loss and what else the graph reports. */
   readonly report: Readonly<Record<string, HostTensor>>;
@@ -29,6 +29,12 @@ export type LossFeeds = {
 /** A loss that an engine is ready to differentiate. */
 export type CompiledLoss = {
   readonly differentiate: (batch: LossFeeds, signal: AbortSignal | undefined) => Promise<Differentiated>;
+  /** The same with the gradients of each link handed over, see `SegmentedLoss.stream`; only of losses cut into links. */
+  readonly stream?: (
+    batch: LossFeeds,
+    take: TakeGradients,
+    signal: AbortSignal | undefined,
+  ) => Promise<Omit<Differentiated, "gradients">>;
   readonly close: () => Promise<void>;
 };
 
@@ -68,13 +74,14 @@ async function compileWhole(
   );
   if (reached.size === 0)
     throw new SessionError(`${graph.name} reaches none of the ${trained.size} trained parameters`);
-  const gradients = [...reached].map(([key, gradient]) => [`gradient/${key}`, gradient]);
+  const gradients = new Map([...reached].map(([key, gradient]) => [`gradient/${key}`, gradient]));
   const outputs = simplify({ loss, ...graph.report, ...Object.fromEntries(gradients) });
   const session = await loadLoss(engine, graph, outputs, { label: graph.name, storage });
   const operations = operationsOf(Object.values(outputs));
+  const unchecked = [...gradients.keys()];
   return {
     differentiate: async (batch, signal) => {
-      const given = await engine.run(session, feedsOf(session, batch), { signal });
+      const given = await engine.run(session, feedsOf(session, batch), { unchecked, signal });
       const own = new Map([...reached.keys()].map((key) => [key, given[`gradient/${key}`]]));
       const rest = Object.entries(given).filter(([name]) => !name.startsWith("gradient/"));
       return { gradients: own, report: await downloadAll(engine, Object.fromEntries(rest)), operations };
@@ -84,12 +91,15 @@ async function compileWhole(
 }
 
 function linkByLink(loss: SegmentedLoss): CompiledLoss {
+  const counted = async <T extends object>(work: () => Promise<T>) => {
+    const before = loss.operations;
+    const found = await work();
+    return { ...found, operations: loss.operations - before };
+  };
   return {
-    differentiate: async (batch, signal) => {
-      const before = loss.operations;
-      const found = await loss.differentiate(batch, { signal });
-      return { ...found, operations: loss.operations - before };
-    },
+    differentiate: (batch, signal) => counted(() => loss.differentiate(batch, { signal })),
+    stream: (batch, take, signal) =>
+      counted(async () => ({ report: await loss.stream(batch, take, { signal }) })),
     close: () => loss.close(),
   };
 }

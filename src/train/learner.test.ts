@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { f32 } from "../../test/helpers/host-tensor.ts";
 import { SessionError } from "../errors.ts";
-import { emit, input } from "../graph/tensor.ts";
+import { sqrt } from "../graph/functions.ts";
+import { emit, input, type Tensor } from "../graph/tensor.ts";
 import { Engine } from "../runtime/engine.ts";
 import { type Engines, Learner, type LossGraph } from "./learner.ts";
 import { defaultAdamW } from "./optimiser/adamw.ts";
@@ -114,6 +115,30 @@ test("a learner clips the mean of the gradients to the limit", async () => {
   );
   await learner.close();
 });
+
+test.each([1, 2])(
+  "a gradient that is not finite is named, and leaves the weights as they were: %d engines",
+  async (count) => {
+    const engines: Engines = count === 1 ? [first] : [first, second];
+    const learner = await Learner.start(engines, weights, settings);
+    const before = await learner.tensors();
+    const of = (name: string, loss: Tensor): LossGraph => ({ ...wide, name, loss, report: {} });
+    const root = of("root", sqrt(b.sub(b)).mul(distance).mean([0, 1]));
+    await expect(learner.step(4, 0.1, [batch(wide, 1), batch(root, 1)])).rejects.toThrow(
+      new SessionError("the gradient of step 4 is not finite: b has a NaN or an infinity"),
+    );
+    const steep = { graph: of("steep", c.mul(1e25).mean([0])), feeds: {} };
+    await expect(learner.step(4, 0.1, [steep, steep])).rejects.toThrow(
+      new SessionError("the gradient of step 4 is not finite: the sum of its squares is Infinity"),
+    );
+    const endless = { graph: of("endless", c.mul(3e38).mul(10).sum([0])), feeds: {} };
+    await expect(learner.step(4, 0.1, [endless])).rejects.toThrow(
+      /endless .* not finite \(output loss holds/,
+    );
+    expect(await learner.tensors()).toEqual(before);
+    await learner.close();
+  },
+);
 
 test("a learner refuses a loss that reaches nothing it trains", async () => {
   const learner = await Learner.start([first], new Map([["c", weights.get("c")!]]), settings);

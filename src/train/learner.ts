@@ -1,12 +1,13 @@
 /** @file Weights that are being trained: gradients of losses, updates, and the state that a run can go on from. */
-import { SessionError, ShapeError } from "../errors.ts";
+import { ShapeError } from "../errors.ts";
 import { type Shape, sizeOf } from "../graph/shape.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { HostTensor, ResidentRef } from "../runtime/protocol.ts";
 import type { MicroBatch } from "./loss-graph.ts";
 import { pacesAt } from "./optimiser/adamw.ts";
 import { type Role, rolesOf } from "./optimiser/update.ts";
-import { type Gradients, type LearnerSettings, namesOf, type Report, Shard } from "./shard.ts";
+import type { UpdateScalars } from "./optimiser/updates.ts";
+import { type Gradients, type LearnerSettings, namesOf, notFinite, type Report, Shard } from "./shard.ts";
 
 export type { LossGraph, MicroBatch } from "./loss-graph.ts";
 export type { LearnerSettings } from "./shard.ts";
@@ -25,6 +26,16 @@ export type StepReport = {
   /** Multiplications and additions of all losses, gradients and updates, see `operationsOf`. */
   readonly operations: number;
 };
+
+/** What one step learns by. */
+type Course = {
+  readonly step: number;
+  readonly scalars: UpdateScalars;
+  readonly signal: AbortSignal | undefined;
+};
+
+/** What the losses of a step gave, with the squares of their summed gradients, themselves summed. */
+type Learnt = Pick<StepReport, "reports" | "operations"> & { readonly squares: number };
 
 /** Everything that training goes on from, but for the step: a tensor for every role and key, `<role>/<key>`. */
 export type TrainingTensors = ReadonlyMap<string, { readonly shape: Shape; readonly data: Float32Array }>;
@@ -91,9 +102,10 @@ export class Learner {
   }
 
   /**
-   * One step on the mean of some micro-batches' losses.
+   * One step on the mean of some micro-batches' losses, link by link where `goesByLink` says so.
    * @param step counted from 1
-   * @throws SessionError when a loss or gradient is not finite; the weights are then as they were before the step
+   * @throws SessionError when a loss or gradient is not finite; the weights are then as they were before the step, or
+   *   where a link's were updated before, cannot be read any more
    */
   async step(
     step: number,
@@ -101,20 +113,18 @@ export class Learner {
     batches: readonly MicroBatch[],
     { averageDecay = 0.999, signal }: { averageDecay?: number; signal?: AbortSignal } = {},
   ): Promise<StepReport> {
-    const { gradients, reports, operations } = await this.differentiate(batches, signal);
-    const sums = await this.exchangeGradients(gradients);
-    const squares = sums.reduce((total, sum) => total + sum.squares, 0);
-    const gradientNorm = Math.sqrt(squares) / batches.length;
-    if (!Number.isFinite(gradientNorm))
-      throw new SessionError(`the gradient of step ${step} is not finite: its norm is ${gradientNorm}`);
-    const share = clipFactor(gradientNorm, this.settings.clip) / batches.length;
-    const scalars = { ...pacesAt(step, rate, this.settings.adamW), averageDecay, share };
-    const updates = await Promise.all(
-      this.shards.map((shard, i) => shard.update(sums[i].gradients, scalars)),
-    );
-    await this.exchangeWeights();
+    const scalars = { ...pacesAt(step, rate, this.settings.adamW), averageDecay, share: 1 };
+    const kind = {
+      clip: this.settings.clip,
+      engines: this.shards.length,
+      microBatches: batches.length,
+      isCut: batches.every(({ graph }) => graph.chain !== undefined),
+    };
+    const { reports, squares, operations } = goesByLink(kind)
+      ? await this.learnByLink(batches[0], { step, scalars, signal })
+      : await this.learnAtOnce(batches, { step, scalars, signal });
     const loss = reports.reduce((total, { loss }) => total + Number(loss.data[0]), 0) / batches.length;
-    return { loss, gradientNorm, reports, operations: updates.reduce((a, b) => a + b, operations) };
+    return { loss, gradientNorm: Math.sqrt(squares) / batches.length, reports, operations };
   }
 
   /** The loss and reports of a batch, without learning from it. */
@@ -164,6 +174,34 @@ export class Learner {
     for (const shard of this.shards) await shard.close();
   }
 
+  private async learnByLink(batch: MicroBatch, course: Course): Promise<Learnt> {
+    const { report, ...learnt } = await this.shards[0].learnByLink(batch, course);
+    return { ...learnt, reports: [report] };
+  }
+
+  /** Has all gradients before it updates anything. */
+  private async learnAtOnce(
+    batches: readonly MicroBatch[],
+    { step, scalars, signal }: Course,
+  ): Promise<Learnt> {
+    const { gradients, reports, operations } = await this.differentiate(batches, signal);
+    const sums = await this.exchangeGradients(gradients);
+    const squares = sums.reduce((total, sum) => total + sum.squares, 0);
+    if (!Number.isFinite(squares))
+      throw notFinite(step, squares, await this.firstNotFinite(sums.map(({ gradients }) => gradients)));
+    const factor = clipFactor(Math.sqrt(squares) / batches.length, this.settings.clip);
+    const shared = { ...scalars, share: factor / batches.length };
+    const updates = await Promise.all(this.shards.map((shard, i) => shard.update(sums[i].gradients, shared)));
+    await this.exchangeWeights();
+    return { reports, squares, operations: updates.reduce((a, b) => a + b, operations) };
+  }
+
+  /** The first weight whose gradient is not finite, if any is. @param parts gradients of every engine, which it uses up */
+  private async firstNotFinite(parts: readonly Gradients[]): Promise<string | undefined> {
+    const found = await Promise.all(this.shards.map((shard, i) => shard.firstNotFinite(parts[i])));
+    return [...this.shapes.keys()].find((key) => found.includes(key));
+  }
+
   private ownerOf(key: string): Shard {
     return this.shards.find(({ shapes }) => shapes.has(key))!;
   }
@@ -211,6 +249,25 @@ export class Learner {
     });
     await Promise.all(followed);
   }
+}
+
+/**
+ * Whether a step updates the weights of each link of its loss before it goes on to the link before, so that gradients of
+ * one link are alive at a time: it needs none of what is known only when all gradients are.
+ */
+export function goesByLink({
+  clip,
+  engines,
+  microBatches,
+  isCut,
+}: {
+  readonly clip: number | null;
+  readonly engines: number;
+  readonly microBatches: number;
+  /** Whether the loss is cut into links, see `LossGraph`. */
+  readonly isCut: boolean;
+}): boolean {
+  return isCut && clip === null && engines === 1 && microBatches === 1;
 }
 
 /** Shapes by key, cut into so many shares of about one size. */

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/helpers/command-line.ts";
 import { toyRecipe } from "../../../test/helpers/toy-recipe.ts";
 import { ConfigError } from "../../errors.ts";
-import { vaeActivations } from "../run/memory-estimate.ts";
+import { trainingMemory, vaeActivations } from "../run/memory-estimate.ts";
 import { makeModelFolder, readConfigs, readPart } from "./model-folder.ts";
 import { parseRecipe } from "./parse-recipe.ts";
 import { type RecipeEvent, runRecipe } from "./run-recipe.ts";
@@ -40,6 +40,33 @@ test("counts the values that a stage trains", async () => {
   });
   const { vae: config } = await readConfigs(model);
   expect(vae.activations(3)).toBe(3 * vaeActivations(config, { frames: 1, height: 16, width: 16 }));
+});
+
+test("takes less where weights are updated link by link, and names clip: null where that would fit", async () => {
+  const stageOf = (fields: string, transformer = "") =>
+    plan(
+      toyRecipe({
+        vaeSteps: 0,
+        transformer,
+        stages: `    - {steps: 1, batch: 4, recompute: true, ${fields}}`,
+      }),
+    );
+  const sizeOf = ({ recipe, stages }: ReturnType<typeof plan>) => stageSize(recipe, stages[0], model);
+  const all = await sizeOf(stageOf("clip: 1"));
+  const linked = await sizeOf(stageOf("clip: null"));
+  const blocks = [...(await readPart(model, "transformer"))].filter(([key]) => /blocks\.0\./.test(key));
+  const inBlock = blocks.reduce((sum, [, { data }]) => sum + data.length, 0);
+  expect(linked.largestLink).toBe(Math.max(inBlock, all.parameters - 2 * inBlock));
+  expect(linked.parameters).toBe(all.parameters);
+  expect(trainingMemory(linked).gradients).toBeLessThan(trainingMemory(all).gradients / 2);
+  for (const [fields, engines] of [
+    ["clip: 1", ""],
+    ["clip: null, accumulate: 2", ""],
+    ["clip: null", "engines: {count: 2}"],
+  ])
+    expect((await sizeOf(stageOf(fields, engines))).largestLink, fields).toBeUndefined();
+  const changes = all.alternatives?.map(({ change, size }) => [change, size.largestLink]);
+  expect(changes).toEqual([["clip: null", linked.largestLink]]);
 });
 
 test("counts a LoRA by its matrices", async () => {

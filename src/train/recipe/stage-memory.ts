@@ -3,6 +3,7 @@ import { ConfigError } from "../../errors.ts";
 import { type Shape, sizeOf } from "../../graph/shape.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import { availableMemory } from "../../runtime/memory.ts";
+import { goesByLink } from "../learner.ts";
 import { textEncoderParams, transformerParams, vaeParams } from "../new-checkpoint/declared-params.ts";
 import {
   memoryObstacle,
@@ -75,33 +76,60 @@ async function transformerSize(
   model: string,
 ): Promise<TrainingSize> {
   const { transformer, textEncoder } = configs;
-  const { lora, trainTextEncoder } = recipe.transformer;
-  const declared = transformerParams(transformer);
-  const parameters =
-    valuesIn(lora === undefined ? declared : loraShapes(declared, lora)) +
-    (trainTextEncoder ? valuesIn(textEncoderParams(textEncoder)) : 0);
+  const { lora, trainTextEncoder, engines, variant } = recipe.transformer;
+  const trained = trainedShapes(recipe, configs);
+  const parameters = valuesIn(trained);
   const { batch, microBatches, tokens, texts } = countsOf(stage, configs, stageShape(recipe, stage, configs));
   const ofText = (count: number) =>
     trainTextEncoder ? textActivations(textEncoder, texts(count), transformer.maxTextLength) : 0;
   const copies = roundedBytes(stage, parameters) + (lora === undefined ? 0 : await widenedBytes(model));
-  const whole = {
-    activations: (count: number) => transformerActivations(transformer, tokens(count)) + ofText(count),
-    copies,
-  };
+  const activations = (count: number, recompute: boolean) =>
+    transformerActivations(transformer, tokens(count), { recompute }) + ofText(count);
+  const whole = { activations: (count: number) => activations(count, false), copies };
   // Then one block's copies are there at a time.
   const recomputed = {
-    activations: (count: number) =>
-      transformerActivations(transformer, tokens(count), { recompute: true }) + ofText(count),
+    activations: (count: number) => activations(count, true),
     copies: copies / transformer.layers,
+    ...linkSize(trained, { clip: stage.clip, engines: engines.count, microBatches }),
   };
-  const canRecompute = recipe.transformer.variant === "none";
+  const unclipped = {
+    ...recomputed,
+    ...linkSize(trained, { clip: null, engines: engines.count, microBatches }),
+  };
+  const alternatives = [
+    ...(stage.recompute ? [] : [{ change: "recompute: true", size: recomputed }]),
+    ...(stage.clip === null || unclipped.largestLink === undefined
+      ? []
+      : [{ change: stage.recompute ? "clip: null" : "recompute: true with clip: null", size: unclipped }]),
+  ];
   return {
-    parameters,
-    average: true,
-    batch,
-    microBatches,
-    ...(stage.recompute ? recomputed : { ...whole, ...(canRecompute ? { recomputed } : {}) }),
+    ...{ parameters, average: true, batch, microBatches },
+    ...(stage.recompute ? recomputed : whole),
+    ...(variant === "none" ? { alternatives } : {}),
   };
+}
+
+/** What a stage trains, by key. */
+function trainedShapes({ transformer: { lora, trainTextEncoder } }: Recipe, configs: ModelConfigs) {
+  const declared = transformerParams(configs.transformer);
+  return new Map([
+    ...(lora === undefined ? declared : loraShapes(declared, lora)),
+    ...(trainTextEncoder ? textEncoderParams(configs.textEncoder) : []),
+  ]);
+}
+
+/** The largest link where a step of a loss in links goes link by link: a block, or all that is around the blocks. */
+function linkSize(
+  trained: ReadonlyMap<string, Shape>,
+  kind: Omit<Parameters<typeof goesByLink>[0], "isCut">,
+): Pick<TrainingSize, "largestLink"> {
+  if (!goesByLink({ ...kind, isCut: true })) return {};
+  const sizes = new Map<string, number>();
+  for (const [key, shape] of trained) {
+    const [block = ""] = /^transformer_blocks\.\d+\./.exec(key) ?? [];
+    sizes.set(block, (sizes.get(block) ?? 0) + sizeOf(shape));
+  }
+  return { largestLink: Math.max(...sizes.values()) };
 }
 
 type Counts = Pick<TrainingSize, "batch" | "microBatches"> & {

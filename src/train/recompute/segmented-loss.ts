@@ -9,8 +9,11 @@ import type { HostTensor, ResidentRef } from "../../runtime/protocol.ts";
 import { type BackwardCall, backwardGraph, PREFIX } from "./backward-graph.ts";
 import { type Link, type SegmentedGraph, sourcesOf } from "./segmented-graph.ts";
 
-/** Gradients of one link's parameters by their keys in the segment; whoever takes them frees them. */
-export type TakeGradients = (link: Link, gradients: ReadonlyMap<string, ResidentRef>) => void | Promise<void>;
+/**
+ * Gets the gradients of one link's parameters by checkpoint key. Whoever takes them frees them, and looks whether they
+ * are finite.
+ */
+export type TakeGradients = (gradients: ReadonlyMap<string, ResidentRef>) => void | Promise<void>;
 
 /** One batch: what is fed beside the weights, and the weights by checkpoint key. */
 export type SegmentedBatch = {
@@ -26,8 +29,18 @@ export type SegmentedOptions = {
   readonly storage?: "f32" | "bf16";
 };
 
-/** A compiled pass over one link, and its multiplications and additions. */
-type Pass = { readonly session: Session; readonly operations: number };
+/** A compiled pass over one link, its multiplications and additions, and those of its outputs that are gradients. */
+type Pass = { readonly session: Session; readonly operations: number; readonly gradients: readonly string[] };
+
+/** What walks back through the links together. */
+type Walk = {
+  readonly values: Kept;
+  /** Gradients that later links have sent. */
+  readonly arrived: Kept;
+  readonly take: TakeGradients;
+  /** The signal that is heeded at this moment. */
+  readonly stop: () => AbortSignal | undefined;
+};
 
 /** Values that are with the engine, by `<link that gave it>/<name>`. */
 type Kept = Map<string, ResidentRef>;
@@ -78,11 +91,11 @@ export class SegmentedLoss {
     { signal }: { signal?: AbortSignal } = {},
   ): Promise<{ gradients: Map<string, ResidentRef>; report: Record<string, HostTensor> }> {
     const gradients = new Map<string, ResidentRef>();
-    const collect: TakeGradients = ({ prefix }, found) => {
-      for (const [key, gradient] of found) gradients.set(prefix + key, gradient);
+    const collect: TakeGradients = (found) => {
+      for (const [key, gradient] of found) gradients.set(key, gradient);
     };
     try {
-      return { gradients, report: await this.stream(batch, collect, { signal }) };
+      return { gradients, report: await this.walk(batch, collect, () => signal) };
     } catch (error) {
       await this.engine.free(...gradients.values());
       throw error;
@@ -91,20 +104,34 @@ export class SegmentedLoss {
 
   /**
    * The same, with the gradients of each link handed to `take` as soon as they are known, last link first. What `take`
-   * does with them is waited for, so that weights may be updated there: links before it do not need them any more.
+   * does with them is waited for, so that weights may be updated there: links before it do not need them any more. Since
+   * updates are not taken back, `signal` stops only what comes before the first of them.
    */
   async stream(
     batch: SegmentedBatch,
     take: TakeGradients,
     { signal }: { signal?: AbortSignal } = {},
   ): Promise<Record<string, HostTensor>> {
+    let hasTaken = false;
+    const note: TakeGradients = (gradients) => {
+      hasTaken ||= gradients.size > 0;
+      return take(gradients);
+    };
+    return this.walk(batch, note, () => (hasTaken ? undefined : signal));
+  }
+
+  private async walk(
+    batch: SegmentedBatch,
+    take: TakeGradients,
+    stop: () => AbortSignal | undefined,
+  ): Promise<Record<string, HostTensor>> {
     const values: Kept = new Map();
     const arrived: Kept = new Map();
     try {
-      for (let i = 0; i < this.graph.links.length - 1; i++) await this.forward(i, batch, values, signal);
+      for (let i = 0; i < this.graph.links.length - 1; i++) await this.forward(i, batch, values, stop());
       let report: Record<string, HostTensor> = {};
       for (let i = this.graph.links.length - 1; i >= 0; i--)
-        report = { ...report, ...(await this.backward(i, batch, { values, arrived, take, signal })) };
+        report = { ...report, ...(await this.backward(i, batch, { values, arrived, take, stop })) };
       return report;
     } finally {
       await this.engine.free(...values.values(), ...arrived.values());
@@ -152,61 +179,57 @@ export class SegmentedLoss {
   private async backward(
     index: number,
     batch: SegmentedBatch,
-    {
-      values,
-      arrived,
-      take,
-      signal,
-    }: { values: Kept; arrived: Kept; take: TakeGradients; signal?: AbortSignal },
+    { values, arrived, take, stop }: Walk,
   ): Promise<Record<string, HostTensor>> {
     const link = this.graph.links[index];
     const isLast = index === this.graph.links.length - 1;
     const call = this.callOf(index, arrived);
-    let rest: (readonly [string, ResidentRef])[] = [];
+    let outputs: Readonly<Record<string, ResidentRef>> = {};
     if (isLast || (call.seeds.length > 0 && call.trained.length + call.wanted.length > 0)) {
       const pass = await this.pass(link, `backward ${JSON.stringify(call)}`, () =>
         backwardGraph(link.segment, call),
       );
       const given = this.gradientsFor(index, call, arrived);
-      const consume = Object.values(given).filter((value) => "id" in value);
+      const consume = Object.values(given).filter((value): value is ResidentRef => "id" in value);
       const feeds = { ...this.feeds(pass.session, index, batch, values), ...given };
-      const outputs = await this.run(pass, feeds, { consume, signal });
-      rest = await this.passOn(index, outputs, arrived, take);
+      outputs = await this.run(pass, feeds, { consume, signal: stop() });
+      for (const [id, gradient] of arrived) if (consume.includes(gradient)) arrived.delete(id);
     }
+    const { passedOn, gradients, rest } = this.sorted(index, outputs);
+    for (const [id, gradient] of passedOn) arrived.set(id, gradient);
     await this.freeUsed(index, values, (other) => other < index);
-    return this.download(rest);
+    const report = await this.download(rest);
+    await take(new Map(gradients));
+    return report;
   }
 
-  private async passOn(
-    index: number,
-    outputs: Readonly<Record<string, ResidentRef>>,
-    arrived: Kept,
-    take: TakeGradients,
-  ): Promise<(readonly [string, ResidentRef])[]> {
+  /** What a backward pass gave: gradients by what they are passed on to, those of parameters by key, and the report. */
+  private sorted(index: number, outputs: Readonly<Record<string, ResidentRef>>) {
+    const { prefix } = this.graph.links[index];
     const entries = Object.entries(outputs);
-    const behind = (prefix: string) =>
+    const behind = (start: string, named: (name: string) => string) =>
       entries.flatMap(([name, ref]) =>
-        name.startsWith(prefix) ? [[name.slice(prefix.length), ref] as const] : [],
+        name.startsWith(start) ? [[named(name.slice(start.length)), ref] as const] : [],
       );
-    for (const [name, gradient] of behind(PREFIX.to)) arrived.set(this.idOf(index, name), gradient);
-    await take(this.graph.links[index], new Map(behind(PREFIX.gradient)));
-    return entries.filter(([name]) => !name.startsWith(PREFIX.to) && !name.startsWith(PREFIX.gradient));
+    return {
+      passedOn: behind(PREFIX.to, (name) => this.idOf(index, name)),
+      gradients: behind(PREFIX.gradient, (key) => prefix + key),
+      rest: entries.filter(([name]) => !name.startsWith(PREFIX.to) && !name.startsWith(PREFIX.gradient)),
+    };
   }
 
   /**
-   * What later links have sent, taken out of `arrived`. Of an output that none of them took, such as the text behind
-   * the last block, that is zero.
+   * What later links have sent. Of an output that none of them took, such as the text behind the last block, that is
+   * zero.
    */
   private gradientsFor(index: number, { seeds, sums }: BackwardCall, arrived: Kept): Record<string, Value> {
     const { outputs } = this.graph.links[index].segment;
-    const take = (id: string): ResidentRef | undefined => {
-      const gradient = arrived.get(id);
-      arrived.delete(id);
-      return gradient;
-    };
     return Object.fromEntries([
-      ...seeds.map((name) => [PREFIX.seed + name, take(`${index}/${name}`) ?? zerosLike(outputs[name])]),
-      ...sums.map((name) => [PREFIX.sum + name, take(this.idOf(index, name))!]),
+      ...seeds.map((name) => [
+        PREFIX.seed + name,
+        arrived.get(`${index}/${name}`) ?? zerosLike(outputs[name]),
+      ]),
+      ...sums.map((name) => [PREFIX.sum + name, arrived.get(this.idOf(index, name))!]),
     ]);
   }
 
@@ -260,12 +283,12 @@ export class SegmentedLoss {
   }
 
   private run(
-    { session, operations }: Pass,
+    { session, operations, gradients }: Pass,
     feeds: Readonly<Record<string, Value>>,
     options: { readonly consume?: readonly ResidentRef[]; readonly signal?: AbortSignal },
   ): Promise<Record<string, ResidentRef>> {
     this.operationsDone += operations;
-    return this.engine.run(session, feeds, options);
+    return this.engine.run(session, feeds, { ...options, unchecked: gradients });
   }
 
   /** One session for all links of a segment, or one for each where weights are mapped into it. */
@@ -293,7 +316,8 @@ export class SegmentedLoss {
     const storage = frozen && ((key: string) => frozen.storage(prefix + key));
     const model = toOnnx(outputs, { storage, rounded: () => this.isRounded });
     const session = await this.engine.load(`${name}, ${label}`, model, { weightsFolder: frozen?.folder });
-    return { session, operations: operationsOf(Object.values(outputs)) };
+    const gradients = Object.keys(outputs).filter((name) => name.startsWith(PREFIX.gradient));
+    return { session, operations: operationsOf(Object.values(outputs)), gradients };
   }
 
   private async download(

@@ -135,15 +135,39 @@ test("names the micro-batches that fit", () => {
 });
 
 test("names recompute where that fits, with a smaller batch where it must", () => {
-  const recomputed = { activations: (clips: number) => clips * 20 * mib };
-  expect(memoryObstacle({ ...size, recomputed }, 1250 * mib)).toBe(
+  const change = "recompute: true";
+  const alternatives = [{ change, size: { activations: (clips: number) => clips * 20 * mib } }];
+  expect(memoryObstacle({ ...size, alternatives }, 1250 * mib)).toBe(
     "training takes about 1.4 GiB of memory, and 1.2 GiB are free; micro-batches of 5 instead of 8 would fit, " +
       "2 of them a step for the same numbers, or recompute: true would fit with 1.0 GiB",
   );
   const long = { ...size, activations: (clips: number) => clips * 5000 * mib };
-  const less = { activations: (clips: number) => clips * 500 * mib };
-  expect(memoryObstacle({ ...long, recomputed: less }, 2500 * mib)).toContain(
+  const less = [{ change, size: { activations: (clips: number) => clips * 500 * mib } }];
+  expect(memoryObstacle({ ...long, alternatives: less }, 2500 * mib)).toContain(
     "free; recompute: true with micro-batches of 3 would fit",
+  );
+});
+
+test("counts gradients and new state of one link where a step goes link by link, beside the activations", () => {
+  const linked = { ...size, largestLink: 5 * mib };
+  expect(trainingMemory(linked)).toMatchObject({ gradients: 20 * mib, update: 80 * mib });
+  expect(trainingMemory(linked).peak).toBe((150 + 400 + 20 + 800 + 80) * mib);
+  // Then a copy of the state, to be saved, is more.
+  expect(trainingMemory({ ...linked, batch: 1 }).peak).toBe((150 + 400 + 400) * mib);
+  const added = { ...linked, microBatches: 2 };
+  expect(trainingMemory(added)).toEqual(trainingMemory({ ...added, largestLink: 25 * mib }));
+});
+
+test("names the first alternative that fits", () => {
+  const alternatives = [
+    { change: "recompute: true", size: { activations: () => 100 * mib } },
+    {
+      change: "recompute: true with clip: null",
+      size: { activations: () => 100 * mib, largestLink: 5 * mib },
+    },
+  ];
+  expect(memoryObstacle({ ...size, alternatives }, 1000 * mib)).toMatch(
+    /free; recompute: true with clip: null would fit with 950 MiB$/,
   );
 });
 

@@ -22,13 +22,16 @@ export type TrainingMemory = {
   readonly moments: number;
   /** The moving average of the weights, where one is kept. */
   readonly average: number;
-  /** Those of every engine, and their sum where several micro-batches are added up. */
+  /** Those of every engine, and their sum where several micro-batches are added up; link by link, those of one link. */
   readonly gradients: number;
   /** What the gradient of one micro-batch keeps of its forward pass, and works with. */
   readonly activations: number;
-  /** The new state, as the old one is let go only when all of it is there. */
+  /** The new state of what is updated at once: it is written over the old one, and comes back beside it. */
   readonly update: number;
-  /** The most at one time: activations are gone before the update. */
+  /**
+   * The most at one time. Activations are gone before an update of everything; link by link there is one beside them, and
+   * what then is larger is the copy of the state that is saved.
+   */
   readonly peak: number;
 };
 
@@ -46,15 +49,20 @@ export type TrainingSize = {
   readonly activations: (clips: number) => number;
   /** Bytes of what else a micro-batch holds: weights widened or rounded for it. */
   readonly copies?: number;
-  /** What the last two would be with recompute, where that could be turned on. */
-  readonly recomputed?: Pick<TrainingSize, "activations" | "copies">;
+  /** Trained values of the largest link, where a step of one micro-batch goes link by link, see `goesByLink`. */
+  readonly largestLink?: number;
+  /** What a recipe could say instead, and what that would change here. */
+  readonly alternatives?: readonly { readonly change: string; readonly size: Partial<TrainingSize> }[];
 };
 
 export function trainingMemory(size: TrainingSize): TrainingMemory {
   const all = FLOAT * size.parameters;
   const state = all * rolesOf(size).length;
   const engines = Math.min(size.engines ?? 1, size.microBatches);
-  const gradients = all * (size.microBatches > 1 ? engines + 1 : 1);
+  const link = size.microBatches === 1 ? size.largestLink : undefined;
+  const atOnce = FLOAT * (link ?? size.parameters);
+  const gradients = atOnce * (size.microBatches > 1 ? engines + 1 : 1);
+  const update = atOnce * rolesOf(size).length;
   const activations = engines * (size.activations(size.batch) + (size.copies ?? 0));
   const fixed = ENGINE * engines + all * (engines - 1) + state;
   return {
@@ -63,8 +71,12 @@ export function trainingMemory(size: TrainingSize): TrainingMemory {
     average: size.average ? all : 0,
     gradients,
     activations,
-    update: state,
-    peak: fixed + Math.max(gradients + activations, all + state),
+    update,
+    peak:
+      fixed +
+      (link === undefined
+        ? Math.max(gradients + activations, all + update)
+        : Math.max(gradients + activations + update, state)),
   };
 }
 
@@ -146,7 +158,7 @@ export function memoryObstacle(size: TrainingSize, available = availableMemory()
   const { peak } = trainingMemory(size);
   if (peak <= available) return null;
   const missing = `training takes about ${bytesText(peak)} of memory, and ${bytesText(available)} are free`;
-  const ways = [...smallerBatch(size, available), ...withRecompute(size, available)];
+  const ways = [...smallerBatch(size, available), ...withChange(size, available)];
   if (ways.length > 0) return `${missing}; ${ways.join(", or ")}`;
   const fixed = trainingMemory({ ...size, batch: 0 });
   if (fixed.peak > available)
@@ -169,13 +181,17 @@ function smallerBatch(size: TrainingSize, available: number): string[] {
   ];
 }
 
-function withRecompute(size: TrainingSize, available: number): string[] {
-  if (size.recomputed === undefined) return [];
-  const changed = { ...size, ...size.recomputed };
-  const { peak } = trainingMemory(changed);
-  if (peak <= available) return [`recompute: true would fit with ${bytesText(peak)}`];
-  const batch = largestBatch(changed, available);
-  return batch === 0 ? [] : [`recompute: true with micro-batches of ${batch} would fit`];
+/** The first of the alternatives that fits, if need be with smaller micro-batches, but larger ones than without it. */
+function withChange({ alternatives = [], ...size }: TrainingSize, available: number): string[] {
+  const unchanged = largestBatch(size, available);
+  const ways = alternatives.flatMap(({ change, size: changes }) => {
+    const changed = { ...size, ...changes };
+    const { peak } = trainingMemory(changed);
+    if (peak <= available) return [`${change} would fit with ${bytesText(peak)}`];
+    const batch = largestBatch(changed, available);
+    return batch > unchanged ? [`${change} with micro-batches of ${batch} would fit`] : [];
+  });
+  return ways.slice(0, 1);
 }
 
 /** The most clips that fit at once, with as many micro-batches as the same clips then need; 0 when none does. */
