@@ -11,6 +11,10 @@ import { constant, emit, input, type Tensor, toposort } from "./tensor.ts";
 
 const byteLinear = (...inputs: Tensor[]) => emit("ByteLinear", inputs, { range: "balanced" });
 
+/** Sums over the rows of 0, 1, 2, ... in a matrix. */
+const columnSums = (rows: number, columns: number) =>
+  Array.from({ length: columns }, (_, j) => (columns * rows * (rows - 1)) / 2 + rows * j);
+
 /** One entry per operator: an operator without a case does not compile. */
 const cases: CaseTable<Op> = {
   Input: [
@@ -40,6 +44,14 @@ const cases: CaseTable<Op> = {
     computed("one axis", [counting([2, 3])], (x) => x.sum([1]), [2], [3, 12]),
     computed("a negative axis, kept", [counting([2, 3])], (x) => x.sum([-2], true), [1, 3], [3, 5, 7]),
     computed("all axes", [counting([2, 3])], (x) => x.sum([0, 1]), [], [15]),
+    computed("many rows", [counting([32, 2, 16])], (x) => x.sum([0, 1]), [16], columnSums(64, 16)),
+    computed(
+      "many rows, kept",
+      [counting([64, 4, 4])],
+      (x) => x.sum([0], true),
+      [1, 4, 4],
+      columnSums(64, 16),
+    ),
     computed("no axes", [counting([2, 3])], (x) => x.sum([]), [2, 3], [0, 1, 2, 3, 4, 5]),
     computed("of int32", [i32([2, 2], [1, 2, 3, 4])], (x) => x.sum([0]), [2], [4, 6]),
     computed("of int64", [i64([2, 2], [1, 2, 3, 4])], (x) => x.sum([1]), [2], [3, 7]),
