@@ -103,6 +103,7 @@ export const generateTable = {
   ...generateGroups.Output,
 };
 
+/** What was asked of a clip on the command line, or by a recipe. */
 export type GenerateValues = OptionValues<typeof generateTable>;
 
 /** Engine options of the commands that have --device and --threads. */

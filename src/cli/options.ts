@@ -17,6 +17,7 @@ export type OptionSpec = {
   readonly short?: string;
 };
 
+/** Options by their long names. */
 export type OptionTable = Readonly<Record<string, OptionSpec>>;
 
 /** Tables by the heading that they stand under in the help. */
