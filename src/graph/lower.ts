@@ -168,7 +168,7 @@ function lowerSum(w: OnnxWriter, node: Tensor, attrs: OpAttrs["Sum"]): string {
 const STREAM = { maxRows: 1024, pieceElements: 1 << 21, minElements: 1 << 22 } as const;
 
 function lowerLinear(w: OnnxWriter, node: Tensor): string {
-  const [x, weight] = node.inputs;
+  const [x, weight, bias] = node.inputs;
   const flat = x.shape.length === 2 && x.dtype !== "f16";
   const rows = flat
     ? w.nameOf(x)
@@ -177,19 +177,16 @@ function lowerLinear(w: OnnxWriter, node: Tensor): string {
     w.isNarrow(weight) &&
     sizeOf(weight.shape) >= STREAM.minElements &&
     sizeOf(x.shape) / x.dim(-1) <= STREAM.maxRows;
-  const product = isStreamed ? streamedProduct(w, rows, node) : wholeProduct(w, rows, node);
+  const bare = isStreamed
+    ? streamedProduct(w, rows, weight)
+    : w.node("Gemm", [rows, w.nameOf(weight)], { transB: 1 });
+  // A product that is given the bias first fills its result with it, on one thread, which takes longer than adding it.
+  const product = bias === undefined ? bare : w.node("Add", [bare, w.nameOf(bias)]);
   return flat ? product : w.node("Reshape", [product, w.hiddenInts(node.shape, sizeOf(node.shape))]);
 }
 
-/** x Wᵀ (+ b). The product itself would first fill its result with the bias, on one thread, which takes longer than adding it. */
-function wholeProduct(w: OnnxWriter, rows: string, { inputs: [, weight, bias] }: Tensor): string {
-  const product = w.node("Gemm", [rows, w.nameOf(weight)], { transB: 1 });
-  return bias === undefined ? product : w.node("Add", [product, w.nameOf(bias)]);
-}
-
-/** x Wᵀ (+ b) for rows of W at a time. Each piece waits for the one before it, so that one copy is alive at a time. */
-function streamedProduct(w: OnnxWriter, rows: string, node: Tensor): string {
-  const [, weight, bias] = node.inputs;
+/** x Wᵀ for rows of W at a time. Each piece waits for the one before it, so that one copy is alive at a time. */
+function streamedProduct(w: OnnxWriter, rows: string, weight: Tensor): string {
   const [out, width] = weight.shape;
   const step = Math.max(1, Math.floor(STREAM.pieceElements / width));
   const pieces: string[] = [];
@@ -197,8 +194,7 @@ function streamedProduct(w: OnnxWriter, rows: string, node: Tensor): string {
     const piece = w.widenedRows(weight, start, Math.min(start + step, out), pieces.at(-1) ?? rows);
     pieces.push(w.node("Gemm", [rows, piece], { transB: 1 }));
   }
-  const product = pieces.length === 1 ? pieces[0] : w.node("Concat", pieces, { axis: 1 });
-  return bias === undefined ? product : w.node("Add", [product, w.nameOf(bias)]);
+  return pieces.length === 1 ? pieces[0] : w.node("Concat", pieces, { axis: 1 });
 }
 
 /**
