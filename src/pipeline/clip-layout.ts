@@ -29,15 +29,13 @@ export function stackSamples(samples: readonly HostTensor[]): HostTensor {
 }
 
 /** `[C, T, H, W]` to `[T, C, H, W]`. */
-export function framesFirst({ shape: [channels, frames, height, width], data }: HostTensor): HostTensor {
-  const swapped = swapPlanes(data as Float32Array, channels, frames, height * width);
-  return { dtype: "f32", shape: [frames, channels, height, width], data: swapped };
+export function framesFirst(clip: HostTensor): HostTensor {
+  return swapPlanes(clip);
 }
 
 /** `[T, C, H, W]` to `[C, T, H, W]`. */
-export function channelsFirst({ shape: [frames, channels, height, width], data }: HostTensor): HostTensor {
-  const swapped = swapPlanes(data as Float32Array, frames, channels, height * width);
-  return { dtype: "f32", shape: [channels, frames, height, width], data: swapped };
+export function channelsFirst(clip: HostTensor): HostTensor {
+  return swapPlanes(clip);
 }
 
 /** Parts `[Ti, ...]` of a clip one after the other, in any layout with frames first. */
@@ -92,13 +90,14 @@ export function cropFrames({ shape, data }: HostTensor, { top, left, bottom, rig
   return { dtype: "f32", shape: size, data: cropped };
 }
 
-/** `[a, b, plane]` to `[b, a, plane]`. */
-function swapPlanes(data: Float32Array, a: number, b: number, plane: number): Float32Array {
+/** `[a, b, H, W]` to `[b, a, H, W]`. */
+function swapPlanes({ shape: [a, b, height, width], data }: HostTensor): HostTensor {
+  const plane = height * width;
   const swapped = new Float32Array(data.length);
   for (let i = 0; i < a; i++)
     for (let j = 0; j < b; j++) {
       const from = (i * b + j) * plane;
-      swapped.set(data.subarray(from, from + plane), (j * a + i) * plane);
+      swapped.set(data.subarray(from, from + plane) as Float32Array, (j * a + i) * plane);
     }
-  return swapped;
+  return { dtype: "f32", shape: [b, a, height, width], data: swapped };
 }
