@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hashInput, hashWeights } from "../../test/helpers/hash-fill.ts";
 import { f32 } from "../../test/helpers/host-tensor.ts";
+import { loadLabels } from "../../test/helpers/load-labels.ts";
 import { toyTransformer } from "../../test/helpers/toy-transformer.ts";
 import { noiseSchedule, parseSchedulerConfig } from "../diffusion/schedule.ts";
 import { CancelledError } from "../errors.ts";
@@ -60,13 +61,8 @@ describe("a transformer of two blocks", () => {
   });
 
   test("compiles one update for all blocks", async () => {
-    const labels: string[] = [];
     const spied = new Engine({ threads: 1 });
-    const load = spied.load.bind(spied);
-    spied.load = (label, ...rest) => {
-      labels.push(label);
-      return load(label, ...rest);
-    };
+    const labels = loadLabels(spied);
     const learner = await Learner.start([spied], weights, settings);
     for (const step of [1, 2]) await learner.step(step, 1e-3, [batch]);
     // Of the head, of a block, of the embedding.

@@ -1,6 +1,7 @@
 /** @file Tests that engines beside each other train as one does, and of what an engine keeps compiled. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { f32 } from "../../test/helpers/host-tensor.ts";
+import { loadLabels } from "../../test/helpers/load-labels.ts";
 import { SessionError } from "../errors.ts";
 import { sqrt } from "../graph/functions.ts";
 import { emit, input, type Tensor } from "../graph/tensor.ts";
@@ -162,13 +163,9 @@ function lossOf(count: number): LossGraph {
 
 test("keeps a bounded number of losses compiled, and compiles one again that comes back", async () => {
   const engine = new Engine({ threads: 1 });
-  const labels: string[] = [];
+  const labels = loadLabels(engine);
   let unloaded = 0;
-  const [load, unload] = [engine.load.bind(engine), engine.unload.bind(engine)];
-  engine.load = (label, ...rest) => {
-    labels.push(label);
-    return load(label, ...rest);
-  };
+  const unload = engine.unload.bind(engine);
   engine.unload = (session) => {
     unloaded++;
     return unload(session);

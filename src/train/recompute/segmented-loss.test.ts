@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { hashCheckpoint } from "../../../test/helpers/hash-checkpoint.ts";
 import { hashInput, hashWeights } from "../../../test/helpers/hash-fill.ts";
+import { loadLabels } from "../../../test/helpers/load-labels.ts";
 import { toyTransformer } from "../../../test/helpers/toy-transformer.ts";
 import { gradients } from "../../autodiff/grad.ts";
 import { noiseSchedule, parseSchedulerConfig } from "../../diffusion/schedule.ts";
@@ -70,13 +71,8 @@ test("gives the loss, the reports and all gradients of the whole", async () => {
 });
 
 test("compiles one block for all of them", async () => {
-  const labels: string[] = [];
   const spied = new Engine({ threads: 1 });
-  const load = spied.load.bind(spied);
-  spied.load = (label, ...rest) => {
-    labels.push(label);
-    return load(label, ...rest);
-  };
+  const labels = loadLabels(spied);
   const loss = new SegmentedLoss(spied, chain, { isTrained: () => true });
   await loss.differentiate({ feeds, weights: hosted });
   await loss.differentiate({ feeds, weights: hosted });
